@@ -1,0 +1,1 @@
+"""Objectives, evaluation, incidents and pages."""

@@ -1,0 +1,149 @@
+"""The pager: takes pages out of the outbox and sends them until they are accepted.
+
+Pages of one incident leave by one channel in order, and never two at a time, so that a resolve cannot be
+overtaken. Each is noted as tried before it is sent: after a kill it may be sent again, under the same key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from functools import partial
+
+from monitor.alerting.channels import PAGE_RETRIES, Channel, Page, PageAction, SendResult, SendStatus
+from monitor.alerting.channels.alertmanager import RESOLVED_RETENTION, resend_due
+from monitor.alerting.evaluator import Evaluator, content_of
+from monitor.domain.rows import Fields
+from monitor.domain.times import SECOND, Now, milliseconds
+from monitor.domain.vocabulary import PageChannel, PageState
+from monitor.store.alerts import ClaimPages, RecordPage, resendable
+from monitor.store.leases import Fence
+from monitor.store.readers import Readers
+from monitor.store.writer import StoreUnavailableError, Writer
+from monitor.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+LEASE = 60 * SECOND
+"""Milliseconds after which a page whose sender died comes due again."""
+CLAIM_LIMIT = 100
+"""Pages under way at once, at most."""
+
+
+class Pager:
+    """Sends the pages of the outbox; used by the replica that leads."""
+
+    def __init__(
+        self,
+        *,
+        channels: Mapping[PageChannel, Channel],
+        readers: Readers,
+        writer: Writer,
+        now: Now,
+        evaluator: Evaluator,
+    ) -> None:
+        self._channels = channels
+        self._readers = readers
+        self._writer = writer
+        self._now = now
+        self._evaluator = evaluator
+        self._under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._told_blind: set[PageChannel] = set()
+
+    async def run(self, fence: Fence | None) -> None:
+        """Begin to send what is due. Raises StoreUnavailableError or FencedOffError."""
+        if not self._channels or len(self._under_way) >= CLAIM_LIMIT:
+            return
+        claim = ClaimPages(
+            self._now(),
+            LEASE,
+            CLAIM_LIMIT - len(self._under_way),
+            tuple(channel.value for channel in self._channels),
+            tuple(self._under_way),
+            fence,
+        )
+        for row in await self._writer.submit(claim):
+            key = (row["incident"], row["channel"])
+            task = asyncio.create_task(self._send(row))
+            self._under_way[key] = task
+            task.add_done_callback(partial(self._ended, key))
+        await self._resend()
+
+    async def tell_blind(self) -> None:
+        """Send the alarm that the store is away, straight from memory, to every channel that has not taken it yet."""
+        page = self._evaluator.blind_page()
+        if page is None:
+            self._told_blind.clear()
+            return
+        for name, channel in self._channels.items():
+            if name not in self._told_blind:
+                result = await channel.send(page)
+                log.warning("page.sent_without_store", channel=name.value, status=result.status.value)
+                if result.accepted:
+                    self._told_blind.add(name)
+
+    async def stop(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    def _ended(self, key: tuple[int, str], _task: asyncio.Task[None]) -> None:
+        del self._under_way[key]
+
+    async def _send(self, row: Fields) -> None:
+        channel = self._channels[PageChannel(row["channel"])]
+        page = Page(row["id"], PageAction(row["action"]), row["dedup_key"], content_of(row["content"]), self._now())
+        result = await channel.send(page)
+        about = {
+            "channel": row["channel"],
+            "incident": row["incident"],
+            "action": row["action"],
+            "detail": result.detail,
+        }
+        try:
+            await self._writer.submit(self._record(row, result))
+        except StoreUnavailableError as error:
+            log.error("page.unrecorded", error=error, **about)  # noqa: TRY400 - no fault of the code
+        if result.accepted:
+            log.info("page.accepted", **about)
+        else:
+            log.error("page.not_accepted", status=result.status.value, **about)
+
+    def _record(self, row: Fields, result: SendResult) -> RecordPage:
+        now = self._now()
+        state, next_attempt_at = PageState.SENT, None
+        if result.status is SendStatus.REJECTED:
+            state = PageState.DEAD
+        elif result.status is SendStatus.RETRY:
+            # The row was claimed as it was before this attempt; one that was held back is none.
+            attempts = row["attempts"] + 1 if result.attempted else 1
+            delay = PAGE_RETRIES.delay(attempts, random.random(), result.retry_after_seconds)  # noqa: S311 - jitter, not a secret
+            if not result.attempted:
+                delay = milliseconds(result.retry_after_seconds or 1)
+            state = PageState.DEAD if delay is None else PageState.PENDING
+            next_attempt_at = None if delay is None else now + delay
+        return RecordPage(
+            row["id"], row["incident"], row["channel"], state, now, next_attempt_at, result.detail, result.attempted
+        )
+
+    async def _resend(self) -> None:
+        """Post alerts again to Alertmanager, which forgets what it is not told."""
+        channel = self._channels.get(PageChannel.ALERTMANAGER)
+        if channel is None:
+            return
+        now = self._now()
+        for row in await self._readers.run(resendable, channel.name.value, now - RESOLVED_RETENTION):
+            if (row["incident"], row["channel"]) in self._under_way:
+                continue
+            if not resend_due(now, sent_at=row["sent_at"], resolved_at=row["resolved_at"]):
+                continue
+            page = Page(row["id"], PageAction(row["action"]), row["dedup_key"], content_of(row["content"]), now)
+            result = await channel.send(page)
+            if result.accepted:
+                await self._writer.submit(
+                    RecordPage(
+                        row["id"], row["incident"], row["channel"], PageState.SENT, now, None, "resent", told=False
+                    )
+                )
+            else:
+                log.warning("page.not_resent", channel=row["channel"], incident=row["incident"], detail=result.detail)

@@ -1,0 +1,1 @@
+"""Judging what is due, repairing what is missing, auditing history."""

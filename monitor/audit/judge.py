@@ -1,0 +1,106 @@
+"""The judge: gives every stage that has come due its outcome, once."""
+
+from __future__ import annotations
+
+from monitor.domain.due import DueStage, Judged
+from monitor.domain.judgement import judge
+from monitor.domain.ledger import Mark
+from monitor.domain.platform import Platform
+from monitor.domain.times import Now
+from monitor.domain.traces import trace_id
+from monitor.domain.vocabulary import SLIS, Stage
+from monitor.store.judging import RecordMark, RecordVerdicts, VerdictsOutdatedError, find_due
+from monitor.store.leases import Fence
+from monitor.store.readers import Readers
+from monitor.store.writer import Writer
+from monitor.telemetry.logs import get_logger
+from monitor.telemetry.tracing import Tracing
+
+log = get_logger(__name__)
+
+BATCH = 500
+"""Stages that one transaction judges: few enough that no booking waits long behind it."""
+MARK_INTERVAL = 5_000
+"""Milliseconds after which it is noted that judging goes on, though nothing is due."""
+
+
+class Judge:
+    """Finds what is due, has the platform looked at, and writes the verdicts down."""
+
+    def __init__(
+        self, *, readers: Readers, writer: Writer, platform: Platform, tracing: Tracing, now: Now, settle: int
+    ) -> None:
+        self._readers = readers
+        self._writer = writer
+        self._platform = platform
+        self._tracing = tracing
+        self._now = now
+        self._settle = settle
+        self._marked_at = 0
+
+    async def run(self, fence: Fence | None) -> int:
+        """Judge all that is due, and return how many stages that was.
+
+        Raises StoreUnavailableError or FencedOffError; what was judged until then stays judged.
+        """
+        judged = 0
+        for stage in Stage:
+            while True:
+                due = await self._readers.run(find_due, stage, self._now() - self._settle, BATCH)
+                if not due:
+                    break
+                judged += await self._judge(due, fence)
+                if len(due) < BATCH:
+                    break
+        now = self._now()
+        if judged:
+            self._marked_at = now
+        elif now - self._marked_at >= MARK_INTERVAL:
+            await self._writer.submit(RecordMark(Mark.JUDGED, now, fence))
+            self._marked_at = now
+        return judged
+
+    async def _judge(self, due: list[DueStage], fence: Fence | None) -> int:
+        facts = await self._platform.look(due)
+        verdicts = tuple(Judged(one, judge(one.due_at, facts[one])) for one in due)
+        try:
+            await self._writer.submit(RecordVerdicts(verdicts, self._now(), fence))
+        except VerdictsOutdatedError as error:
+            log.warning("judge.outdated", error=str(error))
+            return 0
+        for one in verdicts:
+            self._tell(one)
+        return len(verdicts)
+
+    def _tell(self, one: Judged) -> None:
+        due, verdict = one.due, one.verdict
+        attributes = {
+            "booking.id": due.booking_id,
+            "booking.stage": due.stage.value,
+            "booking.traffic": due.traffic.value,
+            "booking.outcome": verdict.outcome.value,
+            "booking.reason": verdict.reason.value,
+        }
+        name = f"stage.{due.stage.value}"
+        end = due.due_at if verdict.evidence_at is None else max(verdict.evidence_at, due.created_at)
+        if not verdict.outcome.bad:
+            self._tracing.record(name, due.traceparent, due.created_at, end, attributes)
+            return
+        self._tracing.record_always(name, due.traceparent, due.created_at, end, attributes, error=verdict.reason.value)
+        if due.stage in SLIS:
+            log.error(
+                _FAILURES[due.stage],
+                booking_id=due.booking_id,
+                provider_id=due.provider_id,
+                traffic=due.traffic.value,
+                outcome=verdict.outcome.value,
+                reason=verdict.reason.value,
+                trace_id=trace_id(due.traceparent),
+            )
+
+
+_FAILURES = {
+    Stage.CHAT_ROOM: "chat_room.creation_failed",
+    Stage.NOTIFICATION: "notification.delivery_failed",
+    Stage.REALTIME: "realtime.match_failed",
+}

@@ -1,0 +1,84 @@
+"""The repairer: makes good what was found missing, and notes the evidence that came late."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from monitor.domain.due import DueStage
+from monitor.domain.judgement import Fact, judge
+from monitor.domain.platform import Platform
+from monitor.domain.repairing import repair_is_due
+from monitor.domain.times import Now
+from monitor.domain.vocabulary import RepairResult, Stage
+from monitor.store.leases import Fence
+from monitor.store.readers import Readers
+from monitor.store.repairs import OverdueStage, RecordRepair, find_overdue
+from monitor.store.writer import Writer
+from monitor.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+BATCH = 500
+"""Overdue stages that one run looks at, the longest due first."""
+
+
+class Repairer:
+    """Looks again at what is overdue, repairs it through the platform, and keeps account."""
+
+    def __init__(
+        self,
+        *,
+        readers: Readers,
+        writer: Writer,
+        platform: Platform,
+        now: Now,
+        overdue_window: int,
+        limit: int,
+    ) -> None:
+        self._readers = readers
+        self._writer = writer
+        self._platform = platform
+        self._now = now
+        self._overdue_window = overdue_window
+        self._limit = limit
+
+    async def run(self, fence: Fence | None) -> None:
+        """Go over what is overdue once. Raises StoreUnavailableError or FencedOffError."""
+        overdue = await self._readers.run(find_overdue, self._now() - self._overdue_window, BATCH)
+        missing = await self._note_evidence(overdue, fence)
+        tried: list[OverdueStage] = []
+        for one in missing:
+            now = self._now()
+            due = repair_is_due(repairs=one.repairs, repaired_at=one.repaired_at, limit=self._limit, now=now)
+            if due and await self._platform.repair(one.due, now):
+                await self._writer.submit(
+                    RecordRepair(one.due, now, tried=True, evidence_at=None, result=None, fence=fence)
+                )
+                tried.append(OverdueStage(one.due, one.repairs + 1, now))
+        await self._note_evidence(tried, fence)
+
+    async def _note_evidence(self, overdue: list[OverdueStage], fence: Fence | None) -> list[OverdueStage]:
+        """Write down what evidence there is by now, and return what is still without."""
+        by_stage: defaultdict[Stage, list[DueStage]] = defaultdict(list)
+        for one in overdue:
+            by_stage[one.due.stage].append(one.due)
+        facts: dict[DueStage, tuple[Fact, ...]] = {}
+        for stages in by_stage.values():
+            facts.update(await self._platform.look(stages))
+        missing = []
+        for one in overdue:
+            evidence_at = judge(one.due.due_at, facts[one.due]).evidence_at
+            if evidence_at is None:
+                missing.append(one)
+                continue
+            result = RepairResult.REPAIRED if one.repairs else None
+            await self._writer.submit(
+                RecordRepair(one.due, self._now(), tried=False, evidence_at=evidence_at, result=result, fence=fence)
+            )
+            log.info(
+                "stage.repaired" if one.repairs else "stage.evidence_late",
+                booking_id=one.due.booking_id,
+                stage=one.due.stage.value,
+                repairs=one.repairs,
+            )
+        return missing

@@ -1,0 +1,1 @@
+"""Realtime events: who listens, what was sent, what was acknowledged."""

@@ -1,0 +1,270 @@
+"""Bringing realtime events to subscribers, again and again, until one acknowledges.
+
+The first time an event goes out straight after its commit, to this process's subscribers and over the bus to
+those of the others. After that the outbox row rules: each process claims what is due for the providers that
+are connected to it, so that a retry starts where the socket is, and NATS may be away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import orjson
+
+from monitor.domain.ids import first_id, time_of
+from monitor.domain.representation import show_booking
+from monitor.domain.retry import RetryPolicy
+from monitor.domain.times import Now
+from monitor.domain.traces import trace_id
+from monitor.domain.vocabulary import AttemptResult, Stage
+from monitor.pipeline.realtime.bus import Bus
+from monitor.pipeline.realtime.hub import Event, Hub, Subscriber
+from monitor.store.deliveries import ClaimDue, Claimed, ParkUnheard, RecordAttempt, find_events, missed_events
+from monitor.store.readers import Readers
+from monitor.store.subscriptions import CloseSubscription, OpenSubscription
+from monitor.store.writer import StoreUnavailableError, Writer
+from monitor.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+CLAIM_LIMIT = 500
+"""Deliveries that one sweep takes at most, and providers that one claim names."""
+CATCH_UP_PAGE = 100
+"""Missed events that are read at once."""
+PARK_AFTER = 2_000
+"""Milliseconds past due after which a delivery without a listener is put aside.
+
+Long enough that it never takes what a subscriber who is just connecting has had planned anew.
+"""
+PUBLISH_SECONDS = 1.0
+"""For telling the other replicas of the last events when the process ends; they find them in the store."""
+ACKNOWLEDGED_REMEMBERED = 100_000
+"""Recently acknowledged events whose repeated acknowledgements need not reach the store."""
+CATCH_UP_OVERLAP = 2_000
+"""Milliseconds before the last seen event from which a returning subscriber is caught up.
+
+Ids are in the order of time only to the millisecond, and two replicas' clocks differ a little.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    deadline: int
+    event: Event
+    attempts: int
+    """Attempts that count against the limit, this one included."""
+
+
+class RealtimeRelay:
+    """Sends, waits for acknowledgements, and writes down how it went."""
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        bus: Bus,
+        writer: Writer,
+        readers: Readers,
+        now: Now,
+        policy: RetryPolicy,
+        acknowledge_timeout: int,
+        replay_window: int,
+        replica: str,
+    ) -> None:
+        self.hub = hub
+        self._bus = bus
+        self._writer = writer
+        self._readers = readers
+        self._now = now
+        self._policy = policy
+        self._acknowledge_timeout = acknowledge_timeout
+        self._replay_window = replay_window
+        self._replica = replica
+        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
+        self._acknowledged: OrderedDict[str, None] = OrderedDict()
+        self._unclosed: dict[str, int] = {}
+        self._unpublished: list[Event] = []
+        self._publishing: asyncio.Task[None] | None = None
+
+    def dispatch(self, event: Event) -> None:
+        """Send an event that has just been committed."""
+        if self.hub.publish(event):
+            self._await_acknowledgement(event, attempts=1)
+        self._unpublished.append(event)
+        if self._publishing is None or self._publishing.done():
+            self._publishing = asyncio.create_task(self._publish())
+
+    def receive(self, event: Event) -> None:
+        """Send an event that another replica has just committed; that its retries are planned is enough."""
+        self.hub.publish(event)
+
+    async def open(self, subscriber: Subscriber) -> None:
+        """Let a subscriber take part from now on. Raises SubscriberLimitError or StoreUnavailableError."""
+        self.hub.add(subscriber)
+        opening = OpenSubscription(
+            subscriber.id, subscriber.provider_id, subscriber.transport.value, self._replica, self._now()
+        )
+        try:
+            await self._writer.submit(opening)
+        except BaseException:
+            self.hub.remove(subscriber)
+            raise
+
+    async def close(self, subscriber: Subscriber) -> None:
+        """Take a subscriber out. What the store does not take now it gets with the next sweep."""
+        self.hub.remove(subscriber)
+        now = self._now()
+        try:
+            await self._writer.submit(CloseSubscription(subscriber.id, now))
+        except StoreUnavailableError as error:
+            self._unclosed[subscriber.id] = now
+            log.warning("realtime.close_recorded_later", subscription_id=subscriber.id, error=str(error))
+
+    async def catch_up(self, subscriber: Subscriber, last_id: str | None) -> None:
+        """Send what the provider missed, the oldest first: all after the last event it saw, and all unacknowledged.
+
+        Raises ValueError if `last_id` is no UUIDv7, or StoreUnavailableError.
+        """
+        provider_id = subscriber.provider_id
+        seen = None if last_id is None else first_id(time_of(last_id) - CATCH_UP_OVERLAP)
+        attempts = {one.id: _attempt(one) for one in await self._claim((provider_id,))}
+        after = first_id(self._now() - self._replay_window)
+        while missed := await self._readers.run(
+            missed_events, provider_id, after=after, seen=seen, last_seen=last_id, limit=CATCH_UP_PAGE
+        ):
+            for one in missed:
+                event = event_of(one)
+                if not await subscriber.replay(event):
+                    return
+                if one.id in attempts:
+                    self._await_acknowledgement(event, attempts[one.id])
+            after = missed[-1].id
+        await subscriber.caught_up()
+
+    def acknowledge(self, subscriber: Subscriber, event_id: str) -> bool:
+        """Take an acknowledgement; False if it is for nothing that was sent over this connection."""
+        event = subscriber.acknowledged(event_id)
+        if event is not None:
+            self._confirm(event)
+        return event is not None
+
+    async def acknowledge_later(self, provider_id: str, event_ids: Sequence[str]) -> int:
+        """Take acknowledgements that came by another way, of what any replica sent; return how many were news."""
+        events = await self._readers.run(find_events, provider_id, event_ids)
+        records = [RecordAttempt(one.id, self._now(), AttemptResult.OK) for one in events]
+        news = await asyncio.gather(*(self._writer.submit(record) for record in records))
+        for claimed, fresh in zip(events, news, strict=True):
+            self._waiting.pop(claimed.id, None)
+            if fresh:
+                log.info("realtime.matched", **_about(event_of(claimed)))
+        return sum(news)
+
+    def _confirm(self, event: Event) -> None:
+        event_id = event.id
+        self._waiting.pop(event_id, None)
+        if event_id in self._acknowledged:
+            return
+        self._acknowledged[event_id] = None
+        if len(self._acknowledged) > ACKNOWLEDGED_REMEMBERED:
+            self._acknowledged.popitem(last=False)
+        recorded = self._writer.submit(RecordAttempt(event_id, self._now(), AttemptResult.OK))
+        recorded.add_done_callback(lambda future: self._recorded(event, future))
+
+    async def sweep(self) -> None:
+        """Send what is due for the providers who are connected here; give up waiting for what was not answered."""
+        await self._record_closings()
+        await self._give_up_waiting()
+        providers = iter(tuple(self.hub.providers))
+        while some := tuple(islice(providers, CLAIM_LIMIT)):
+            for claimed in await self._claim(some):
+                if claimed.id in self._waiting:
+                    continue  # its answer may still come; giving up on that plans the next attempt
+                event = event_of(claimed)
+                if self.hub.publish_again(event):
+                    self._await_acknowledgement(event, _attempt(claimed))
+
+    async def park(self) -> None:
+        """Put aside what is due for providers who are connected nowhere."""
+        while await self._writer.submit(ParkUnheard(self._now() - PARK_AFTER, CLAIM_LIMIT)) == CLAIM_LIMIT:
+            pass
+
+    async def stop(self) -> None:
+        """Have all subscribers leave."""
+        self.hub.close()
+        if self._publishing is not None:
+            await asyncio.wait((self._publishing,), timeout=PUBLISH_SECONDS)
+            self._publishing.cancel()
+
+    async def _claim(self, providers: tuple[str, ...]) -> list[Claimed]:
+        """Take what is due for these providers. What of it is not sent comes due again soon."""
+        lease = 2 * self._acknowledge_timeout
+        return await self._writer.submit(ClaimDue(Stage.REALTIME, self._now(), lease, CLAIM_LIMIT, providers))
+
+    def _await_acknowledgement(self, event: Event, attempts: int) -> None:
+        self._waiting[event.id] = _Waiting(self._now() + self._acknowledge_timeout, event, attempts)
+        self._waiting.move_to_end(event.id)
+
+    async def _record_closings(self) -> None:
+        for subscription_id, at in tuple(self._unclosed.items()):
+            await self._writer.submit(CloseSubscription(subscription_id, at))
+            del self._unclosed[subscription_id]
+
+    async def _give_up_waiting(self) -> None:
+        now = self._now()
+        records = []
+        while self._waiting:
+            event_id, waiting = next(iter(self._waiting.items()))
+            if waiting.deadline > now:
+                break
+            del self._waiting[event_id]
+            delay = self._policy.delay(waiting.attempts, random.random())  # noqa: S311 - jitter, not a secret
+            next_attempt_at = None if delay is None else now + delay
+            records.append(
+                self._writer.submit(RecordAttempt(event_id, now, AttemptResult.UNACKNOWLEDGED, next_attempt_at))
+            )
+            log.error("realtime.unmatched", attempts=waiting.attempts, **_about(waiting.event))
+        if records:
+            await asyncio.gather(*records)
+
+    def _recorded(self, event: Event, future: asyncio.Future[bool]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is not None:
+            self._acknowledged.pop(event.id, None)
+            log.error("realtime.acknowledgement_unrecorded", error=str(error), **_about(event))
+        elif future.result():
+            log.info("realtime.matched", **_about(event))
+
+    async def _publish(self) -> None:
+        while self._unpublished:
+            events, self._unpublished = self._unpublished, []
+            await self._bus.publish(events)
+
+
+def _about(event: Event) -> dict[str, str | None]:
+    return {
+        "event_id": event.id,
+        "booking_id": event.booking_id,
+        "provider_id": event.provider_id,
+        "trace_id": event.trace_id,
+    }
+
+
+def _attempt(claimed: Claimed) -> int:
+    """The number of the attempt that a claim is for, as it counts against the limit."""
+    return claimed.attempts - claimed.attempts_before + 1
+
+
+def event_of(claimed: Claimed) -> Event:
+    """The event that a delivery brings."""
+    booking = claimed.booking
+    shown = orjson.dumps(show_booking(booking))
+    return Event(
+        claimed.id, booking["id"], claimed.target, claimed.attempts + 1, shown, trace_id(booking["traceparent"])
+    )

@@ -1,0 +1,112 @@
+"""Running the service and its HTTP server as one process, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from monitor.domain.times import milliseconds
+from monitor.service import Service
+from monitor.settings import Settings
+from monitor.telemetry.logs import get_logger
+from monitor.web.app import create_app
+from monitor.web.connection import BoundedProtocol
+
+log = get_logger(__name__)
+
+DRAIN_SECONDS = 6
+"""For requests under way when the process is asked to end."""
+EXIT_SECONDS = 9
+"""From the signal to the end of the process, also when a store that hangs keeps it from ending in order."""
+BACKLOG = 2048
+WEBSOCKET_MESSAGE_LIMIT_BYTES = 16 * 1024
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us: the service has to be stopped after it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take no signals."""
+        yield
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket to serve on. Raises OSError when the address is taken or not ours."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Every connection inherits it: a peer that takes nothing for so long is gone, whatever waits to be sent to it.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds(2 * settings.realtime_heartbeat))
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise OSError(f"cannot listen on {settings.host} port {settings.port}: {error.strerror}") from error
+    return listening
+
+
+async def serve(settings: Settings, started: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and stop. `started` is told the URL.
+
+    Raises OSError when the address cannot be listened on, and what `Service.start` raises.
+    """
+    with listen(settings) as listening:
+        service = Service(settings)
+        port = listening.getsockname()[1]
+        await service.start(port)
+        last_resort = threading.Timer(EXIT_SECONDS, _give_up)
+        last_resort.daemon = True
+        try:
+            server = _Server(_config(settings, service))
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, _end, server, service, last_resort)
+            started(f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
+            await server.serve([listening])
+        finally:
+            await service.stop()
+            last_resort.cancel()
+
+
+def _end(server: uvicorn.Server, service: Service, last_resort: threading.Timer) -> None:
+    if service.stopping:
+        return
+    service.stopping = True
+    last_resort.start()
+    service.hub.close()
+    server.should_exit = True
+
+
+def _give_up() -> None:
+    """What was answered is on disk; what was not, the next start takes up or its caller sends again."""
+    log.critical("service.stop_overdue", seconds=EXIT_SECONDS)
+    os._exit(1)
+
+
+def _config(settings: Settings, service: Service) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(service),
+        loop="none",
+        http=BoundedProtocol,
+        ws="websockets-sansio",
+        ws_ping_interval=settings.realtime_heartbeat,
+        ws_ping_timeout=settings.realtime_heartbeat,
+        ws_max_size=WEBSOCKET_MESSAGE_LIMIT_BYTES,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        backlog=BACKLOG,
+    )

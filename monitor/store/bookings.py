@@ -1,0 +1,235 @@
+"""Bookings: made with all that belongs to them in one transaction, and read back."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from monitor.domain.ids import new_id
+from monitor.domain.ledger import Counter
+from monitor.domain.rows import Fields
+from monitor.domain.times import MINUTE
+from monitor.domain.vocabulary import DeliveryState, Stage, Traffic
+from monitor.store.statements import Row, add_counts, insert_rows
+from monitor.store.tables import (
+    bookings,
+    chat_messages,
+    chat_rooms,
+    counters,
+    deliveries,
+    drift_minutes,
+    idempotency_keys,
+    notifications,
+    stages,
+)
+
+
+class KeyReusedError(Exception):
+    """The Idempotency-Key came before with another body."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushTarget:
+    """A push that was planned for a booking, with the subscription that it goes to."""
+
+    delivery_id: str
+    subscription_id: str
+    endpoint: str
+    p256dh: str
+    auth: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A booking that is now in the store."""
+
+    booking_id: str
+    pushes: tuple[PushTarget, ...] = ()
+    replayed: bool = False
+    """Whether an earlier request with the same Idempotency-Key made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeBooking:
+    """Writes a booking, its chat room, message, notification, stages and deliveries: all or none.
+
+    Rows hold the values of all columns in the order of their tables.
+    """
+
+    booking_id: str
+    provider_id: str
+    traffic: str
+    platform: str
+    created_at: int
+    booking: Row
+    room: Row
+    message: Row
+    notification: Row
+    stages: tuple[Row, ...]
+    realtime: Row
+    push_due_at: int
+    push_retry_at: int
+    legacy_fields: tuple[str, ...] = ()
+    drift: str | None = None
+    """How the booking drifted from the schema, if it did."""
+    idempotency_key: str | None = None
+    body_hash: str = ""
+
+    @classmethod
+    def execute(cls, connection: Connection, commands: Sequence[MakeBooking]) -> Sequence[Made | KeyReusedError]:
+        """Write a group of bookings; a repeated Idempotency-Key yields the booking that it made before."""
+        earlier = _known_keys(connection, commands)
+        results: list[Made | KeyReusedError] = []
+        new: list[MakeBooking] = []
+        subscriptions = _subscriptions(connection, {command.provider_id for command in commands})
+        pushes: list[Row] = []
+        push_stages: list[Row] = []
+        for command in commands:
+            key = command.idempotency_key
+            if key is not None and key in earlier:
+                known_hash, booking_id = earlier[key]
+                same = known_hash == command.body_hash
+                results.append(Made(booking_id, replayed=True) if same else KeyReusedError())
+                continue
+            if key is not None:
+                earlier[key] = (command.body_hash, command.booking_id)
+            targets = _plan_pushes(command, subscriptions.get(command.provider_id, ()))
+            if targets:
+                pushes += [_push_row(command, target) for target in targets]
+                push_stages.append(_push_stage(command))
+            new.append(command)
+            results.append(Made(command.booking_id, targets))
+        if new:
+            _insert(connection, new, pushes, push_stages)
+        return results
+
+
+def _known_keys(connection: Connection, commands: Sequence[MakeBooking]) -> dict[str, tuple[str, str]]:
+    keys = [command.idempotency_key for command in commands if command.idempotency_key is not None]
+    if not keys:
+        return {}
+    table = idempotency_keys.c
+    rows = connection.execute(select(table.key, table.body_hash, table.booking_id).where(table.key.in_(keys)))
+    return {key: (body_hash, booking_id) for key, body_hash, booking_id in rows}
+
+
+def _subscriptions(connection: Connection, providers: set[str]) -> dict[str, list[Row]]:
+    marks = ", ".join("?" if connection.dialect.name == "sqlite" else "%s" for _ in providers)
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    rows = connection.exec_driver_sql(
+        "SELECT provider_id, id, endpoint, p256dh, auth FROM push_subscriptions"  # noqa: S608 - marks alone vary
+        f" WHERE provider_id IN ({marks})",
+        tuple(providers),
+    )
+    for provider_id, *subscription in rows:
+        found[provider_id].append(tuple(subscription))
+    return found
+
+
+def _plan_pushes(command: MakeBooking, subscriptions: Sequence[Row]) -> tuple[PushTarget, ...]:
+    return tuple(PushTarget(new_id(command.created_at), *subscription) for subscription in subscriptions)
+
+
+def _push_row(command: MakeBooking, target: PushTarget) -> Row:
+    return (
+        target.delivery_id,
+        command.booking_id,
+        Stage.PUSH.value,
+        target.subscription_id,
+        DeliveryState.PENDING.value,
+        0,
+        command.push_retry_at,
+        None,
+        command.created_at,
+        None,
+        0,
+    )
+
+
+def _push_stage(command: MakeBooking) -> Row:
+    return stage_row(command.booking_id, Stage.PUSH, command.traffic, command.created_at, command.push_due_at)
+
+
+def stage_row(booking_id: str, stage: Stage, traffic: str, created_at: int, due_at: int) -> Row:
+    """The row of a stage that is not judged yet."""
+    return (booking_id, stage.value, traffic, created_at, due_at, None, None, None, None, 0, None)
+
+
+def _insert(connection: Connection, new: list[MakeBooking], pushes: list[Row], push_stages: list[Row]) -> None:
+    insert_rows(connection, bookings, [command.booking for command in new])
+    insert_rows(connection, chat_rooms, [command.room for command in new])
+    insert_rows(connection, chat_messages, [command.message for command in new])
+    insert_rows(connection, notifications, [command.notification for command in new])
+    insert_rows(connection, stages, [row for command in new for row in command.stages] + push_stages)
+    insert_rows(connection, deliveries, [command.realtime for command in new] + pushes)
+    insert_rows(
+        connection,
+        idempotency_keys,
+        [
+            (command.idempotency_key, command.body_hash, command.booking_id, command.created_at)
+            for command in new
+            if command.idempotency_key is not None
+        ],
+    )
+    drifted = Tally(
+        (command.created_at // MINUTE, command.drift)
+        for command in new
+        if command.drift is not None and command.traffic == Traffic.REAL.value
+    )
+    add_counts(connection, drift_minutes, [(*key, count) for key, count in drifted.items()])
+    tally = Tally((Counter.BOOKINGS.value, command.traffic, command.platform) for command in new)
+    tally.update((Counter.LEGACY_FIELDS.value, name, "") for command in new for name in command.legacy_fields)
+    add_counts(connection, counters, [(*key, count) for key, count in tally.items()])
+
+
+def find(connection: Connection, booking_id: str) -> Fields | None:
+    """A booking by its id."""
+    return connection.execute(select(bookings).where(bookings.c.id == booking_id)).mappings().one_or_none()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The rows that a booking was answered with."""
+
+    booking: Fields
+    chat_room: Fields | None
+    notification: Fields | None
+
+
+def find_parts(connection: Connection, booking_id: str) -> Parts | None:
+    """A booking with its chat room and notification, as far as they are there."""
+    booking = find(connection, booking_id)
+    if booking is None:
+        return None
+    room = connection.execute(select(chat_rooms).where(chat_rooms.c.booking_id == booking_id)).mappings().first()
+    notification = (
+        connection.execute(
+            select(notifications).where(notifications.c.booking_id == booking_id).order_by(notifications.c.id)
+        )
+        .mappings()
+        .first()
+    )
+    return Parts(booking, room, notification)
+
+
+def page(
+    connection: Connection,
+    *,
+    provider_id: str | None,
+    status: str | None,
+    before: str | None,
+    limit: int,
+) -> Sequence[Fields]:
+    """Bookings, newest first; `before` is the id of the last one of the page before."""
+    query = select(bookings).order_by(bookings.c.id.desc()).limit(limit)
+    if provider_id is not None:
+        query = query.where(bookings.c.provider_id == provider_id)
+    if status is not None:
+        query = query.where(bookings.c.status == status)
+    if before is not None:
+        query = query.where(bookings.c.id < before)
+    return connection.execute(query).mappings().all()

@@ -1,0 +1,298 @@
+"""The outbox: deliveries that are planned, claimed, attempted, acknowledged, given up and driven again."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, exists, or_, select, update
+
+from monitor.domain.ledger import Counter
+from monitor.domain.rows import Fields
+from monitor.domain.vocabulary import OUTSTANDING, AttemptResult, DeliveryState, Stage
+from monitor.store.commands import Single
+from monitor.store.evidence import IDS_A_QUERY
+from monitor.store.statements import Row as Statement
+from monitor.store.statements import add_counts, insert_rows, run_many
+from monitor.store.tables import (
+    bookings,
+    counters,
+    deliveries,
+    delivery_attempts,
+    live_subscriptions,
+    push_subscriptions,
+)
+
+_EVENTS = (
+    select(deliveries.c.id, deliveries.c.target, deliveries.c.attempts, deliveries.c.attempts_before, bookings)
+    .join_from(deliveries, bookings, bookings.c.id == deliveries.c.booking_id)
+    .order_by(deliveries.c.id)
+)
+_WANTED = deliveries.c.state.in_([state.value for state in OUTSTANDING])
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery that is now ours to attempt, with the booking that it is about."""
+
+    id: str
+    target: str
+    attempts: int
+    """All attempts so far."""
+    attempts_before: int
+    """Those of them that a new drive does not count against its limit."""
+    booking: Fields
+
+
+def _claimed(row: Row[Any]) -> Claimed:
+    delivery_id, target, attempts, attempts_before, *booking = tuple(row)
+    return Claimed(delivery_id, target, attempts, attempts_before, dict(zip(bookings.c.keys(), booking, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDue(Single[list[Claimed]]):
+    """Takes deliveries that are due, and puts their next attempt off by `lease` milliseconds.
+
+    If the one who claimed them dies, they come due again when the lease ends.
+    """
+
+    stage: Stage
+    now: int
+    lease: int
+    limit: int
+    targets: tuple[str, ...] | None = None
+    """Only deliveries to these, where given."""
+
+    def run(self, connection: Connection) -> list[Claimed]:
+        """Return what each command claimed, the longest due first."""
+        due = (
+            select(deliveries.c.id)
+            .where(
+                deliveries.c.stage == self.stage.value,
+                deliveries.c.next_attempt_at.is_not(None),
+                deliveries.c.next_attempt_at <= self.now,
+            )
+            .order_by(deliveries.c.next_attempt_at)
+            .limit(self.limit)
+            .with_for_update(skip_locked=True)
+        )
+        if self.targets is not None:
+            due = due.where(deliveries.c.target.in_(self.targets))
+        ids = list(connection.execute(due).scalars())
+        if not ids:
+            return []
+        connection.execute(
+            update(deliveries).where(deliveries.c.id.in_(ids)).values(next_attempt_at=self.now + self.lease)
+        )
+        query = _EVENTS.where(deliveries.c.id.in_(ids))
+        return [_claimed(row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAttempt:
+    """Writes down how an attempt ended. Repeated or late reports of a delivered one change nothing.
+
+    A delivery that has ended in another way (lapsed, or dead) keeps its state, unless it was received after all.
+    """
+
+    delivery_id: str
+    at: int
+    result: AttemptResult
+    next_attempt_at: int | None = None
+    """When to try again; None when there is no need or no use."""
+    detail: str | None = None
+
+    @property
+    def state(self) -> DeliveryState:
+        """Where the delivery stands after the attempt."""
+        if self.result is AttemptResult.OK:
+            return DeliveryState.DELIVERED
+        if self.result is AttemptResult.GONE:
+            return DeliveryState.LAPSED
+        return DeliveryState.DEAD if self.next_attempt_at is None else DeliveryState.RETRYING
+
+    @classmethod
+    def execute(cls, connection: Connection, commands: Sequence[RecordAttempt]) -> Sequence[bool]:
+        """Say of each whether it was news: whether its delivery had not been acknowledged before."""
+        undelivered = _undelivered(connection, {command.delivery_id for command in commands})
+        results: list[bool] = []
+        changes: list[Statement] = []
+        attempts: list[Statement] = []
+        history: list[Statement] = []
+        tally: Tally[tuple[str, str, str]] = Tally()
+        for command in commands:
+            delivery = undelivered.get(command.delivery_id)
+            results.append(delivery is not None)
+            if delivery is None:
+                continue
+            delivery.attempts += 1
+            received = command.result is AttemptResult.OK
+            if received or not delivery.ended:
+                changes.append(_change(command, delivery.attempts))
+            else:
+                attempts.append((delivery.attempts, command.delivery_id))
+            history.append((command.delivery_id, delivery.attempts, command.at, command.result.value, command.detail))
+            tally[Counter.DELIVERY_ATTEMPTS.value, delivery.stage, command.result.value] += 1
+            if received:
+                del undelivered[command.delivery_id]
+        run_many(
+            connection,
+            "UPDATE deliveries SET state = ?, attempts = ?, next_attempt_at = ?, last_error = ?, delivered_at = ?"
+            " WHERE id = ?",
+            changes,
+        )
+        run_many(connection, "UPDATE deliveries SET attempts = ? WHERE id = ?", attempts)
+        insert_rows(connection, delivery_attempts, history)
+        add_counts(connection, counters, [(*key, count) for key, count in tally.items()])
+        return results
+
+
+def _change(report: RecordAttempt, attempts: int) -> Statement:
+    received = report.result is AttemptResult.OK
+    return (
+        report.state.value,
+        attempts,
+        report.next_attempt_at,
+        None if received else report.detail or report.result.value,
+        report.at if received else None,
+        report.delivery_id,
+    )
+
+
+@dataclass(slots=True)
+class _Undelivered:
+    stage: str
+    ended: bool
+    attempts: int
+
+
+def _undelivered(connection: Connection, ids: set[str]) -> dict[str, _Undelivered]:
+    """Those deliveries that are there and not acknowledged yet, by id, locked until the end."""
+    query = (
+        select(deliveries.c.id, deliveries.c.stage, ~_WANTED, deliveries.c.attempts)
+        .where(deliveries.c.id.in_(sorted(ids)), deliveries.c.delivered_at.is_(None))
+        .order_by(deliveries.c.id)
+        .with_for_update()
+    )
+    return {
+        delivery_id: _Undelivered(stage, bool(ended), attempts)
+        for delivery_id, stage, ended, attempts in connection.execute(query)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ParkUnheard(Single[int]):
+    """Takes realtime deliveries off the plan that were due at `due_before` and that nobody is there to hear."""
+
+    due_before: int
+    limit: int
+
+    def run(self, connection: Connection) -> int:
+        """Return how many were put aside. They are planned again when their provider subscribes."""
+        somebody = exists().where(
+            live_subscriptions.c.provider_id == deliveries.c.target, live_subscriptions.c.closed_at.is_(None)
+        )
+        due = (
+            select(deliveries.c.id)
+            .where(
+                deliveries.c.stage == Stage.REALTIME.value,
+                deliveries.c.next_attempt_at.is_not(None),
+                deliveries.c.next_attempt_at <= self.due_before,
+                ~somebody,
+            )
+            .limit(self.limit)
+            .with_for_update(skip_locked=True)
+        )
+        ids = list(connection.execute(due).scalars())
+        for start in range(0, len(ids), IDS_A_QUERY):
+            some = ids[start : start + IDS_A_QUERY]
+            connection.execute(update(deliveries).where(deliveries.c.id.in_(some)).values(next_attempt_at=None))
+        return len(ids)
+
+
+def plan_for_provider(connection: Connection, provider_id: str, now: int) -> None:
+    """Plan at once what was put aside for a provider who is here now.
+
+    What is due is planned anew as well: so it waits for one who is just putting it aside, and wins.
+    """
+    connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.target == provider_id,
+            deliveries.c.stage == Stage.REALTIME.value,
+            or_(deliveries.c.next_attempt_at.is_(None), deliveries.c.next_attempt_at <= now),
+            _WANTED,
+        )
+        .values(next_attempt_at=now)
+    )
+
+
+def lapse(connection: Connection, booking_ids: Iterable[str]) -> None:
+    """End the deliveries that nobody received of bookings that no longer wait for an answer."""
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.booking_id.in_(list(booking_ids)), _WANTED)
+        .values(state=DeliveryState.LAPSED.value, next_attempt_at=None)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Redrive(Single[int]):
+    """Plans dead deliveries anew, from their first attempt."""
+
+    now: int
+    stage: Stage | None = None
+    booking_id: str | None = None
+    limit: int = 1000
+
+    def run(self, connection: Connection) -> int:
+        """Return how many deliveries each command brought back."""
+        dead = select(deliveries.c.id).where(deliveries.c.state == DeliveryState.DEAD.value).limit(self.limit)
+        if self.stage is not None:
+            dead = dead.where(deliveries.c.stage == self.stage.value)
+        if self.booking_id is not None:
+            dead = dead.where(deliveries.c.booking_id == self.booking_id)
+        return connection.execute(
+            update(deliveries)
+            .where(deliveries.c.id.in_(dead.scalar_subquery()))
+            .values(
+                state=DeliveryState.RETRYING.value,
+                next_attempt_at=self.now,
+                attempts_before=deliveries.c.attempts,
+            )
+        ).rowcount
+
+
+def find_push_targets(connection: Connection, subscription_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """Push subscriptions by id."""
+    query = select(push_subscriptions).where(push_subscriptions.c.id.in_(subscription_ids))
+    return {row.id: row for row in connection.execute(query)}
+
+
+def find_events(connection: Connection, provider_id: str, event_ids: Sequence[str]) -> list[Claimed]:
+    """Those of these realtime events that are for this provider."""
+    query = _EVENTS.where(
+        deliveries.c.id.in_(event_ids),
+        deliveries.c.target == provider_id,
+        deliveries.c.stage == Stage.REALTIME.value,
+    )
+    return [_claimed(row) for row in connection.execute(query)]
+
+
+def missed_events(
+    connection: Connection, provider_id: str, *, after: str, seen: str | None, last_seen: str | None, limit: int
+) -> list[Claimed]:
+    """Realtime events of a provider with an id above `after` that it missed, the oldest first.
+
+    Those are what nobody acknowledged, and, where `seen` is given, all with an id above that but the last seen one.
+    """
+    newer = and_(deliveries.c.id > seen, deliveries.c.id != last_seen)
+    query = _EVENTS.where(
+        deliveries.c.target == provider_id,
+        deliveries.c.stage == Stage.REALTIME.value,
+        deliveries.c.id > after,
+        _WANTED if seen is None else or_(_WANTED, newer),
+    ).limit(limit)
+    return [_claimed(row) for row in connection.execute(query)]

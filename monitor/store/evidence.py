@@ -1,0 +1,139 @@
+"""Reading back, for many bookings at once, the rows that a stage calls for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, exists, func, or_, select
+
+from monitor.domain.chat import MessageKind
+from monitor.domain.vocabulary import Stage
+from monitor.store.tables import (
+    bookings,
+    chat_messages,
+    chat_rooms,
+    deliveries,
+    delivery_attempts,
+    live_subscriptions,
+    notifications,
+    push_subscriptions,
+    stages,
+)
+
+IDS_A_QUERY = 500
+"""How many bookings one query asks for, within what every SQLite takes as parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A chat room, and when the booking-received message was written into it."""
+
+    provider_id: str
+    customer_id: str
+    created_at: int
+    received_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A delivery, and how its attempts went."""
+
+    target: str
+    state: str
+    delivered_at: int | None
+    attempts: int
+    last_result: str | None
+    target_exists: bool
+    """Whether the push subscription that it goes to is still there."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What is in the store for some bookings, by booking id. Times in milliseconds since the epoch."""
+
+    rooms: dict[str, Room] = field(default_factory=dict)
+    notifications: defaultdict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    """Provider and time of each notification."""
+    deliveries: defaultdict[str, list[Sent]] = field(default_factory=lambda: defaultdict(list))
+    listened: set[str] = field(default_factory=set)
+    """Bookings whose provider had a live subscription between creation and due time."""
+
+
+def read(connection: Connection, stage: Stage, booking_ids: Sequence[str]) -> Found:
+    """Read what there is for a stage of these bookings."""
+    found = Found()
+    for start in range(0, len(booking_ids), IDS_A_QUERY):
+        ids = booking_ids[start : start + IDS_A_QUERY]
+        if stage in (Stage.CHAT_ROOM, Stage.MESSAGE):
+            found.rooms.update(_rooms(connection, ids))
+        if stage is Stage.NOTIFICATION:
+            for booking_id, provider_id, created_at in connection.execute(
+                select(notifications.c.booking_id, notifications.c.provider_id, notifications.c.created_at).where(
+                    notifications.c.booking_id.in_(ids)
+                )
+            ):
+                found.notifications[booking_id].append((provider_id, created_at))
+        if stage in (Stage.NOTIFICATION, Stage.PUSH):
+            for booking_id, sent in _deliveries(connection, Stage.PUSH, ids):
+                found.deliveries[booking_id].append(sent)
+        if stage is Stage.REALTIME:
+            for booking_id, sent in _deliveries(connection, Stage.REALTIME, ids):
+                found.deliveries[booking_id].append(sent)
+            found.listened.update(_listened(connection, ids))
+    return found
+
+
+def _rooms(connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, Room]]:
+    received = (
+        select(func.min(chat_messages.c.created_at))
+        .where(chat_messages.c.room_id == chat_rooms.c.id, chat_messages.c.kind == MessageKind.BOOKING_RECEIVED.value)
+        .scalar_subquery()
+    )
+    query = select(
+        chat_rooms.c.booking_id, chat_rooms.c.provider_id, chat_rooms.c.customer_id, chat_rooms.c.created_at, received
+    ).where(chat_rooms.c.booking_id.in_(ids))
+    for booking_id, *room in connection.execute(query).all():
+        yield booking_id, Room(*room)
+
+
+def _deliveries(connection: Connection, stage: Stage, ids: Sequence[str]) -> Iterator[tuple[str, Sent]]:
+    last = (
+        select(delivery_attempts.c.result)
+        .where(delivery_attempts.c.delivery_id == deliveries.c.id)
+        .order_by(delivery_attempts.c.attempt.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query: Select[Any] = select(
+        deliveries.c.booking_id,
+        deliveries.c.target,
+        deliveries.c.state,
+        deliveries.c.delivered_at,
+        deliveries.c.attempts,
+        last,
+        push_subscriptions.c.id.is_not(None),
+    ).outerjoin_from(deliveries, push_subscriptions, push_subscriptions.c.id == deliveries.c.target)
+    query = query.where(deliveries.c.booking_id.in_(ids), deliveries.c.stage == stage.value)
+    for booking_id, *sent in connection.execute(query).all():
+        yield booking_id, Sent(*sent)
+
+
+def _listened(connection: Connection, ids: Sequence[str]) -> Iterator[str]:
+    """Bookings with a subscription that was open at some time in [creation, due time]."""
+    open_then = exists().where(
+        and_(
+            live_subscriptions.c.provider_id == bookings.c.provider_id,
+            live_subscriptions.c.opened_at <= stages.c.due_at,
+            or_(live_subscriptions.c.closed_at.is_(None), live_subscriptions.c.closed_at >= stages.c.created_at),
+        )
+    )
+    query = (
+        select(stages.c.booking_id)
+        .join_from(stages, bookings, bookings.c.id == stages.c.booking_id)
+        .where(stages.c.booking_id.in_(ids), stages.c.stage == Stage.REALTIME.value, open_then)
+    )
+    for (booking_id,) in connection.execute(query):
+        yield booking_id

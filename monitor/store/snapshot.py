@@ -1,0 +1,256 @@
+"""Reading the ledger as one value. Its cost depends on what is open and on minutes, not on history."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, case, func, literal, or_, select
+
+from monitor.domain.ledger import DURATION_BUCKETS, Count, Counter, Durations, Exemplar, Mark, Overdue, Snapshot
+from monitor.domain.times import MINUTE
+from monitor.domain.vocabulary import (
+    AttemptResult,
+    CanaryResult,
+    DeliveryState,
+    Drift,
+    Outcome,
+    PageChannel,
+    PageState,
+    Reason,
+    RepairResult,
+    Stage,
+    Traffic,
+    Window,
+)
+from monitor.domain.windows import spans
+from monitor.store.repairs import WAITING
+from monitor.store.tables import (
+    alerts,
+    bookings,
+    counters,
+    deliveries,
+    drift_minutes,
+    marks,
+    pages,
+    sli_minutes,
+    sli_seconds,
+    sli_totals,
+    stage_durations,
+    stage_exemplars,
+    stages,
+)
+
+
+def read_snapshot(connection: Connection, now: int, overdue_window: int) -> Snapshot:
+    """Read all numbers of the ledger; `now` and `overdue_window` in milliseconds."""
+    totals = _counters(connection)
+    overdue, at_risk = _overdue(connection, now - overdue_window)
+    page_counts, oldest_pages = _pages(connection)
+    return Snapshot(
+        at=now,
+        windows=read_windows(connection, now),
+        outcomes={
+            (Stage(row.sli), Traffic(row.traffic), Outcome(row.outcome), Reason(row.reason)): row.total
+            for row in connection.execute(select(sli_totals))
+        },
+        durations=_durations(connection),
+        overdue=overdue,
+        revenue_at_risk=at_risk,
+        bookings=_pairs(totals, Counter.BOOKINGS, Traffic, str),
+        legacy_fields={first: count for (first, _), count in totals[Counter.LEGACY_FIELDS.value].items()},
+        deliveries={
+            (Stage(stage), DeliveryState(state)): count
+            for stage, state, count in connection.execute(
+                select(deliveries.c.stage, deliveries.c.state, func.count())
+                .where(_is_one_of(deliveries.c.state, ("pending", "retrying", "dead")))
+                .group_by(deliveries.c.stage, deliveries.c.state)
+            )
+        },
+        delivery_attempts=_pairs(totals, Counter.DELIVERY_ATTEMPTS, Stage, AttemptResult),
+        repairs=_pairs(totals, Counter.REPAIRS, Stage, RepairResult),
+        canary_failures=totals[Counter.CANARY_FAILURES.value].get(("", ""), 0),
+        drift=_drift(connection, now),
+        expected_bookings=_expected_bookings(connection, now),
+        canary_runs={CanaryResult(first): n for (first, _), n in totals[Counter.CANARY_RUNS.value].items()},
+        marks={Mark(row.name): row.at for row in connection.execute(select(marks))},
+        pages=page_counts,
+        oldest_page_at=oldest_pages,
+        alerts={
+            (row.alertname, row.severity, row.sli, row.traffic): row.state for row in connection.execute(select(alerts))
+        },
+    )
+
+
+def read_windows(connection: Connection, now: int) -> dict[tuple[Stage, Traffic, Window], Count]:
+    """Exact counts of every window that ends with `now` (milliseconds since the epoch)."""
+    cuts = {window: spans(now, window.seconds) for window in Window}
+    counts: defaultdict[tuple[Stage, Traffic, Window], Count] = defaultdict(Count)
+    minute_spans = {window: [cut.minutes] for window, cut in cuts.items() if cut.minutes[0] < cut.minutes[1]}
+    second_spans = {window: list(cut.seconds) for window, cut in cuts.items()}
+    for table, chosen in ((sli_minutes, minute_spans), (sli_seconds, second_spans)):
+        for (sli, traffic, window), count in _sum_spans(connection, table, chosen):
+            counts[Stage(sli), Traffic(traffic), window] += count
+    return dict(counts)
+
+
+def _sum_spans(
+    connection: Connection, table: Table, chosen: dict[Window, list[tuple[int, int]]]
+) -> list[tuple[tuple[str, str, Window], Count]]:
+    """Sum every span of every window in one pass over each stretch of rows that is needed."""
+    bucket = next(iter(table.primary_key.columns))
+    found = []
+    for stretch, members in _stretches(chosen):
+        columns: list[ColumnElement[Any]] = []
+        for _, (start, end) in members:
+            inside = (bucket >= start) & (bucket < end)
+            columns += [func.sum(case((inside, table.c[name]), else_=0)) for name in ("events", "bad")]
+        query = (
+            select(table.c.sli, table.c.traffic, *columns)
+            .where(bucket >= stretch[0], bucket < stretch[1])
+            .group_by(table.c.sli, table.c.traffic)
+        )
+        for sli, traffic, *sums in connection.execute(query):
+            for position, (window, _) in enumerate(members):
+                count = Count(int(sums[2 * position]), int(sums[2 * position + 1]))
+                found.append(((sli, traffic, window), count))
+    return found
+
+
+_Span = tuple[int, int]
+
+
+def _stretches(chosen: dict[Window, list[_Span]]) -> list[tuple[_Span, list[tuple[Window, _Span]]]]:
+    """Put overlapping spans together, so that no row is read twice and none between them is read at all."""
+    ordered = sorted((span, window) for window, some in chosen.items() for span in some)
+    stretches: list[tuple[_Span, list[tuple[Window, _Span]]]] = []
+    for span, window in ordered:
+        if stretches and span[0] < stretches[-1][0][1]:
+            (start, end), members = stretches[-1]
+            stretches[-1] = ((start, max(end, span[1])), [*members, (window, span)])
+        else:
+            stretches.append((span, [(window, span)]))
+    return stretches
+
+
+def _is_one_of(column: ColumnElement[Any], values: tuple[str, ...]) -> ColumnElement[bool]:
+    """A condition with its values in the text, as the planner needs them to use a partial index."""
+    return column.in_([literal(value, literal_execute=True) for value in values])
+
+
+def _counters(connection: Connection) -> defaultdict[str, dict[tuple[str, str], int]]:
+    totals: defaultdict[str, dict[tuple[str, str], int]] = defaultdict(dict)
+    for row in connection.execute(select(counters)):
+        totals[row.name][row.first, row.second] = row.total
+    return totals
+
+
+def _pairs(
+    totals: dict[str, dict[tuple[str, str], int]],
+    name: Counter,
+    first: Callable[[str], Any],
+    second: Callable[[str], Any],
+) -> dict[tuple[Any, Any], int]:
+    return {(first(a), second(b)): count for (a, b), count in totals.get(name.value, {}).items()}
+
+
+def _durations(connection: Connection) -> dict[tuple[Stage, Traffic], Durations]:
+    counts: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * (len(DURATION_BUCKETS) + 1))
+    sums: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for row in connection.execute(select(stage_durations)):
+        counts[row.stage, row.traffic][row.bucket] = row.total
+        sums[row.stage, row.traffic] += row.sum_seconds
+    exemplars: defaultdict[tuple[str, str], dict[int, Exemplar]] = defaultdict(dict)
+    for row in connection.execute(select(stage_exemplars)):
+        exemplars[row.stage, row.traffic][row.bucket] = Exemplar(row.trace_id, row.seconds, row.at)
+    return {
+        (Stage(stage), Traffic(traffic)): Durations(
+            tuple(buckets), sums[stage, traffic], exemplars.get((stage, traffic), {})
+        )
+        for (stage, traffic), buckets in counts.items()
+    }
+
+
+def _overdue(connection: Connection, due_after: int) -> tuple[dict[tuple[Stage, Traffic], Overdue], dict[str, int]]:
+    waiting = (
+        _is_one_of(stages.c.outcome, ("missing", "failed"))
+        & stages.c.evidence_at.is_(None)
+        & (stages.c.due_at > due_after)
+        & bookings.c.provider_response_status.in_(WAITING)
+    )
+    joined = stages.join(bookings, bookings.c.id == stages.c.booking_id)
+    by_stage = (
+        select(stages.c.stage, stages.c.traffic, func.count(), func.min(stages.c.due_at))
+        .select_from(joined)
+        .where(waiting)
+        .group_by(stages.c.stage, stages.c.traffic)
+    )
+    overdue = {
+        (Stage(stage), Traffic(traffic)): Overdue(count, oldest)
+        for stage, traffic, count, oldest in connection.execute(by_stage)
+    }
+    if not overdue:
+        return {}, {}
+    concerned = (
+        select(bookings.c.id, bookings.c.currency, bookings.c.price_minor)
+        .select_from(joined)
+        .where(waiting, bookings.c.traffic == Traffic.REAL.value, bookings.c.price_minor.is_not(None))
+        .distinct()
+        .subquery()
+    )
+    prices = select(concerned.c.currency, func.sum(concerned.c.price_minor)).group_by(concerned.c.currency)
+    return overdue, {currency: int(total) for currency, total in connection.execute(prices)}
+
+
+def _pages(connection: Connection) -> tuple[dict[tuple[PageChannel, PageState], int], dict[PageChannel, int]]:
+    query = select(pages.c.channel, pages.c.state, func.count(), func.min(pages.c.created_at)).group_by(
+        pages.c.channel, pages.c.state
+    )
+    counts: dict[tuple[PageChannel, PageState], int] = {}
+    oldest: dict[PageChannel, int] = {}
+    for channel, state, count, first in connection.execute(query):
+        counts[PageChannel(channel), PageState(state)] = count
+        if state == PageState.PENDING.value:
+            oldest[PageChannel(channel)] = first
+    return counts, oldest
+
+
+_DRIFT_MINUTES = 60
+"""Bookings that drifted are counted over the last hour."""
+
+
+def _drift(connection: Connection, now: int) -> dict[Drift, int]:
+    table = drift_minutes.c
+    recent = table.minute > now // MINUTE - _DRIFT_MINUTES
+    query = select(table.kind, func.sum(table.bookings)).where(recent).group_by(table.kind)
+    return {Drift(kind): int(count) for kind, count in connection.execute(query)}
+
+
+EXPECTED_WINDOWS = (Window.H1, Window.H6)
+_WEEK_MINUTES = 7 * 24 * 60
+WEEKS = 4
+"""Weeks of history that an expectation is made of, at most."""
+FEWEST_WEEKS = 2
+"""Weeks of history without which nothing is expected."""
+
+
+def _expected_bookings(connection: Connection, now: int) -> dict[Window, float]:
+    """Real bookings that these minutes of the week brought on average in the weeks before."""
+    table = sli_minutes.c
+    mine = (table.sli == Stage.CHAT_ROOM.value) & (table.traffic == Traffic.REAL.value)
+    this_minute = now // MINUTE
+    oldest = connection.execute(select(func.min(table.minute))).scalar_one_or_none()
+    weeks = 0 if oldest is None else min((this_minute - oldest) // _WEEK_MINUTES, WEEKS)
+    if weeks < FEWEST_WEEKS:
+        return {}
+    expected = {}
+    for window in EXPECTED_WINDOWS:
+        spans_ = [
+            (table.minute > this_minute - week * _WEEK_MINUTES - window.seconds // 60)
+            & (table.minute <= this_minute - week * _WEEK_MINUTES)
+            for week in range(1, weeks + 1)
+        ]
+        total = connection.execute(select(func.sum(table.events)).where(mine, or_(*spans_))).scalar_one() or 0
+        expected[window] = int(total) / weeks
+    return expected

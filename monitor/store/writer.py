@@ -1,0 +1,226 @@
+"""The writer: one thread that owns the connection that writes, and commits what has queued up as one.
+
+Groups form by themselves: while one transaction is being made durable the next commands queue up. A caller
+hears of success only after the commit. A command that fails in a group is rolled back with it, and then
+each command of the group runs alone, so that it fails for itself and not for its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Generic, Protocol, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from monitor.store.commands import Command
+
+log = structlog.get_logger("monitor.store.writer")
+
+T = TypeVar("T")
+
+
+class StoreUnavailableError(Exception):
+    """The store did not take a write: nothing is known to be stored, and trying again later is right."""
+
+
+class WriterBusyError(StoreUnavailableError):
+    """Too many commands are waiting for the writer."""
+
+
+class GroupObserver(Protocol):
+    """Is told of every transaction."""
+
+    def observe_group(self, commands: int, seconds: float) -> None:
+        """Take note of a committed group: how many commands, and how long it took from begin to commit."""
+        ...
+
+    def observe_failure(self) -> None:
+        """Take note of a group that could not be committed."""
+        ...
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[T]):
+    command: Command[T]
+    future: asyncio.Future[T]
+
+
+_STOP = object()
+_Answers = list[tuple[_Waiting[Any], Any]]
+
+
+class Writer:
+    """Runs commands in groups on a thread of its own. Made and used on one event loop."""
+
+    def __init__(self, engine: Engine, observer: GroupObserver, *, queue_limit: int, group_limit: int) -> None:
+        self._engine = engine
+        self._observer = observer
+        self._queue_limit = queue_limit
+        self._group_limit = group_limit
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._waiting = 0
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._refusal: str | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Commands that were submitted and are not answered yet."""
+        return self._waiting
+
+    @property
+    def alive(self) -> bool:
+        """Whether commands are being carried out."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to take commands."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Carry out what was submitted, then end the thread and close the connection."""
+        if self._refusal is None:
+            self._refusal = "the service is stopping"
+            self._queue.put(_STOP)
+        await asyncio.to_thread(self._thread.join)
+
+    def offer(self, command: Command[T]) -> asyncio.Future[T]:
+        """Submit on behalf of a caller who can come back. Raises WriterBusyError when the queue is full."""
+        if self._waiting >= self._queue_limit:
+            raise WriterBusyError(f"{self._waiting} commands are waiting for the store")
+        return self.submit(command)
+
+    def submit(self, command: Command[T]) -> asyncio.Future[T]:
+        """Submit a command; the future has its result after the commit, or raises StoreUnavailableError."""
+        if self._refusal is not None:
+            raise StoreUnavailableError(self._refusal)
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._waiting += 1
+        self._queue.put(_Waiting(command, future))
+        return future
+
+    def _run(self) -> None:
+        group: list[_Waiting[Any]] = []
+        try:
+            connection: Connection | None = None
+            stopping = False
+            while not stopping:
+                group, stopping = self._take()
+                connection = self._carry_out(connection, group)
+                group = []
+            _discard(connection)
+        finally:
+            self._loop.call_soon_threadsafe(self._ended, group)
+
+    def _carry_out(self, connection: Connection | None, group: list[_Waiting[Any]]) -> Connection | None:
+        """Answer every command of a group, whatever happens. Returns the connection if it is still good."""
+        if not group:
+            return connection
+        answers: _Answers = []
+        try:
+            if connection is None:
+                connection = self._engine.connect()
+            self._write(connection, group, answers)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told and the next ones served
+            _discard(connection)
+            connection = None
+            self._observer.observe_failure()
+            unanswered = group[len(answers) :]
+            log.error("store.write_failed", commands=len(unanswered), error=describe(error))  # noqa: TRY400 - a traceback would show the statement's values
+            unavailable = StoreUnavailableError(describe(error))
+            answers += [(waiting, unavailable) for waiting in unanswered]
+        self._loop.call_soon_threadsafe(self._answer, answers)
+        return connection
+
+    def _ended(self, group: list[_Waiting[Any]]) -> None:
+        """Refuse what comes from now on, and what waits: after a stop that is nothing, after a fault it is."""
+        self._refusal = self._refusal or "the writer has ended"
+        unavailable = StoreUnavailableError(self._refusal)
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
+            if item is not _STOP:
+                group.append(item)
+        self._answer([(waiting, unavailable) for waiting in group])
+
+    def _take(self) -> tuple[list[_Waiting[Any]], bool]:
+        """Wait for a command, and take with it all that are waiting, up to the group limit."""
+        group: list[_Waiting[Any]] = []
+        item = self._queue.get()
+        while True:
+            if item is _STOP:
+                return group, True
+            group.append(item)
+            if len(group) >= self._group_limit:
+                return group, False
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+
+    def _write(self, connection: Connection, group: list[_Waiting[Any]], answers: _Answers) -> None:
+        """Write a group and add its answers in its order. Raises what the store does; the rest has no answer then."""
+        begun = time.perf_counter()
+        try:
+            written = _transact(connection, group)
+        except Exception as error:
+            if connection.invalidated or _about_the_store(error):
+                raise
+            if len(group) == 1:
+                answers.append((group[0], error))
+                return
+            for waiting in group:
+                self._write(connection, [waiting], answers)
+            return
+        answers += written
+        self._observer.observe_group(len(group), time.perf_counter() - begun)
+
+    def _answer(self, answers: _Answers) -> None:
+        self._waiting -= len(answers)
+        for waiting, result in answers:
+            if waiting.future.done():
+                continue
+            if isinstance(result, BaseException):
+                waiting.future.set_exception(result)
+            else:
+                waiting.future.set_result(result)
+
+
+def _transact(connection: Connection, group: list[_Waiting[Any]]) -> _Answers:
+    answers: _Answers = []
+    with connection.begin():
+        for kind, members in groupby(group, key=lambda waiting: type(waiting.command)):
+            together = list(members)
+            results = kind.execute(connection, [waiting.command for waiting in together])
+            answers += zip(together, results, strict=True)
+    return answers
+
+
+_STORE_FAULTS = ("OperationalError", "InterfaceError", "InternalError")
+
+
+def _about_the_store(error: Exception) -> bool:
+    """Whether the store is at fault (disk full, connection lost) and not the command."""
+    return isinstance(error, DBAPIError) and type(error).__name__ in _STORE_FAULTS
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong, without the values of the statement: they hold personal data."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    lines = str(cause).splitlines() if isinstance(error, DBAPIError) and _about_the_store(error) else []
+    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__
+
+
+def _discard(connection: Connection | None) -> None:
+    if connection is None:
+        return
+    try:
+        connection.close()
+    except SQLAlchemyError as error:
+        log.warning("store.close_failed", error=describe(error))

@@ -1,0 +1,89 @@
+"""The live view of `booking-monitor watch`: journeys as they pass, in the terminal."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from monitor.calling import call
+from monitor.domain.vocabulary import Outcome, Stage
+
+REFRESH_SECONDS = 1.0
+ROWS = 30
+"""Journeys that are shown at most."""
+
+TITLE = "Journeys, newest first. Bookings by the end of their id; stages by the time until their evidence"
+_HEADINGS = {
+    Stage.CHAT_ROOM: "room",
+    Stage.MESSAGE: "message",
+    Stage.NOTIFICATION: "notified",
+    Stage.PUSH: "push",
+    Stage.REALTIME: "realtime",
+}
+
+_STYLES = {
+    Outcome.GOOD.value: "green",
+    Outcome.LATE.value: "yellow",
+    Outcome.MISSING.value: "bold red",
+    Outcome.FAILED.value: "bold red",
+    Outcome.EXEMPT.value: "dim",
+}
+
+
+def watch_journeys(console: Console, url: str, token: str | None, provider_id: str | None, *, once: bool) -> None:
+    """Show journeys until interrupted. Raises CallError when the instance does not answer as it should."""
+    if once:
+        console.print(journey_table(_fetch(url, token, provider_id)))
+        return
+    with Live(journey_table(_fetch(url, token, provider_id)), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(REFRESH_SECONDS)
+            live.update(journey_table(_fetch(url, token, provider_id)), refresh=True)
+
+
+def _fetch(url: str, token: str | None, provider_id: str | None) -> list[dict[str, Any]]:
+    query: dict[str, str | int] = {"limit": ROWS}
+    if provider_id is not None:
+        query["provider_id"] = provider_id
+    journeys: list[dict[str, Any]] = call(url, token, "GET", "/v1/journeys", "journeys", params=query)
+    return journeys
+
+
+def journey_table(journeys: list[dict[str, Any]]) -> Table:
+    """Journeys as a table: one row each, one column a stage."""
+    table = Table(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("time", "booking", "provider", "status", *_HEADINGS.values()):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis" if heading == "provider" else "fold")
+    table.title = TITLE if journeys else "No journeys yet"
+    for journey in journeys:
+        stages = {stage["stage"]: stage for stage in journey["stages"]}
+        table.add_row(
+            journey["created_at"][11:19],
+            journey["booking_id"][-12:],
+            journey["provider_id"],
+            Text("canary", "cyan") if journey["traffic"] == "canary" else Text(journey["status"]),
+            *(_stage(journey["created_at"], stages.get(stage.value)) for stage in _HEADINGS),
+        )
+    return table
+
+
+def _stage(created_at: str, stage: dict[str, Any] | None) -> Text:
+    if stage is None:
+        return Text("")
+    seconds = None
+    if stage["evidence_at"] is not None:
+        seconds = (datetime.fromisoformat(stage["evidence_at"]) - datetime.fromisoformat(created_at)).total_seconds()
+    outcome = stage["outcome"]
+    when = "" if seconds is None else f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    if outcome is None:
+        return Text(when or "…", "green" if when else "dim")
+    if outcome in (Outcome.GOOD.value, Outcome.EXEMPT.value):
+        return Text(when or outcome, _STYLES[outcome])
+    return Text(" ".join(part for part in (outcome, when) if part), _STYLES[outcome])

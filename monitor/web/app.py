@@ -1,0 +1,59 @@
+"""The HTTP application, put together."""
+
+from __future__ import annotations
+
+import functools
+
+from fastapi import FastAPI
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Scope
+
+from monitor import __version__
+from monitor.domain.times import milliseconds
+from monitor.service import Service
+from monitor.web import alerts, bookings, chat, openapi, operations, problems, providers, realtime
+from monitor.web.auth import Authenticator
+from monitor.web.front import Front
+
+
+class _NamedRoute(Route):
+    """A plain route that tells its name to the metrics, as the framework's own routes do."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as ever."""
+        match, found = super().matches(scope)
+        return match, {**found, "route": self}
+
+
+def create_app(service: Service) -> ASGIApp:
+    """The application of a service that is started; it neither starts nor stops it."""
+    settings = service.settings
+    app = FastAPI(
+        title="Booking Monitor",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.service = service
+    app.state.authenticator = authenticator = Authenticator(
+        api_tokens=[token.get_secret_value() for token in settings.api_tokens],
+        own_token=service.canary_token,
+        provider_secret=(
+            None if settings.provider_token_secret is None else settings.provider_token_secret.get_secret_value()
+        ),
+        provider_lifetime=milliseconds(settings.provider_token_lifetime),
+        now=service.clock,
+    )
+    make = _NamedRoute(openapi.MAKE_BOOKING, bookings.make_booking, methods=["POST"], include_in_schema=False)
+    app.router.routes.append(make)
+    routes: list[BaseRoute] = [make]
+    for part in (bookings, chat, providers, realtime, alerts, operations):
+        app.include_router(part.router)
+        routes += part.router.routes
+    problems.install(app, routes)
+    document = functools.cache(lambda: openapi.describe(app, tokens_needed=not authenticator.open))
+    app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
+    return Front(app, metrics=service.metrics, traces=service.tracing)

@@ -1,0 +1,116 @@
+"""HTTP connections with bounds: how large the head of a request may be, and how long a request may take to arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from monitor.web.problems import MEDIA_TYPE, problem
+
+
+class _HeadTooLargeError(Exception):
+    """Ends the parsing of a request."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol, which has neither of these bounds, and answers what it cannot read in plain text."""
+
+    head_limit_bytes: ClassVar[int] = 32 * 1024
+    """Of request line and headers together."""
+    arrival_seconds: ClassVar[float] = 20
+    """For a request to arrive whole, headers and body."""
+    idle_seconds: ClassVar[float] = 10
+    """For a new connection to say something."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._received = 0
+        self._in_head = False
+        self._whole = True
+        self._deadline: asyncio.TimerHandle | None = None
+        self._fault = HTTPStatus.BAD_REQUEST, "This is not a request of HTTP/1.1."
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin, and wait for a request."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(self.idle_seconds, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came. A request that does not come all at once gets a deadline."""
+        self._whole = False
+        self._received += len(data)
+        super().data_received(data)
+        if self._whole or self.transport.is_closing():
+            self._disarm()
+            return
+        if self._in_head and self._received > self.head_limit_bytes:
+            self._refuse(*self._too_large())
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.arrival_seconds, self._expire)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_head = True
+        self._whole = False
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head of a request is here."""
+        self._in_head = False
+        if self._received > self.head_limit_bytes:
+            head = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if head > self.head_limit_bytes:
+                self._fault = self._too_large()
+                raise _HeadTooLargeError
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is here as a whole."""
+        self._whole = True
+        self._received = 0
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over; what comes now has no end to wait for."""
+        self._whole = True
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be parsed."""
+        _ = msg
+        self._refuse(*self._fault)
+
+    def _expire(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete or not (self._in_head or cycle.response_started):
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"A request arrives within {self.arrival_seconds:g} s.")
+        self.transport.close()
+
+    def _too_large(self) -> tuple[HTTPStatus, str]:
+        detail = f"Request line and headers have at most {self.head_limit_bytes} bytes."
+        return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer in place of the application, and close."""
+        if self.transport.is_closing():
+            return
+        body = bytes(problem(status, detail).body)
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

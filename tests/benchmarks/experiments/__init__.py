@@ -1,0 +1,1 @@
+"""What is measured together in one round, so that its numbers can be compared."""

@@ -1,0 +1,1 @@
+"""Real servers and receivers that the tests start."""
