@@ -7,8 +7,10 @@ PYTHON ?= python3
 TEST_PACKAGES := prometheus prometheus-alertmanager chromium
 TEST_BINARIES := prometheus promtool prometheus-alertmanager amtool chromium
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
+export DEBIAN_FRONTEND := noninteractive
 
-.PHONY: run test lint unit integration end-to-end bench soak lock clean
+.PHONY: run test lint unit integration end-to-end bench generated lock clean
 
 run: $(VENV)/.runtime ## start the service on its embedded default (SQLite, loopback)
 	$(BIN)/booking-monitor serve
@@ -57,6 +59,14 @@ lock: ## pin every dependency with its hash
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -q -U -o requirements.lock
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header -q -c requirements.lock -c requirements-build.lock -o requirements-dev.lock
 	uv pip compile pyproject.toml --group dev --group bench --universal --python-version 3.11 --generate-hashes --no-header -q -c requirements-dev.lock -o requirements-bench.lock
+
+bench: $(VENV)/.bench $(VENV)/.servers ## measure against the peers, side by side
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+generated: $(VENV)/.dev ## write again what is generated from the sources
+	$(BIN)/booking-monitor rules build
+	$(BIN)/booking-monitor dashboards build
+	$(BIN)/python -c 'from monitor.telemetry.metrics import reference; print(reference(), end="")' > docs/metrics.md
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

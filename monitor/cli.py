@@ -1,12 +1,14 @@
-"""The commands of `booking-monitor`."""
+"""The commands of `booking-monitor`. Each loads what it needs itself, so that none waits for what others need."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +27,10 @@ app = typer.Typer(
 )
 database = typer.Typer(help="The store's tables.", no_args_is_help=True)
 app.add_typer(database, name="db")
+rules = typer.Typer(help="The alert rules for Prometheus.", no_args_is_help=True)
+app.add_typer(rules, name="rules")
+dashboards = typer.Typer(help="The dashboards for Grafana.", no_args_is_help=True)
+app.add_typer(dashboards, name="dashboards")
 
 out = Console()
 err = Console(stderr=True)
@@ -38,6 +44,9 @@ Token = Annotated[
     str | None,
     typer.Option("--token", help="An API token, if the instance asks for one.", envvar="BOOKING_MONITOR_TOKEN"),
 ]
+Objectives = Annotated[
+    Path | None, typer.Option(help="The objectives file; without it the one in use.", dir_okay=False)
+]
 LOCAL = "http://127.0.0.1:8080"
 
 
@@ -49,15 +58,15 @@ def serve() -> None:
     """
     # As process 1 of a container a signal without a handler is ignored, and the imports below take a moment.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    import uvloop  # noqa: PLC0415 - only this command needs the server, and the others start faster without
+    import uvloop
 
-    from monitor.alerting.objectives_file import ObjectivesError  # noqa: PLC0415 - see above
-    from monitor.pipeline.push.keys import InvalidVapidKeyError  # noqa: PLC0415 - see above
-    from monitor.service import StoreOutdatedError  # noqa: PLC0415 - see above
-    from monitor.serving import serve as run  # noqa: PLC0415 - see above
-    from monitor.store.engine import StoreInUseError  # noqa: PLC0415 - see above
-    from monitor.store.writer import StoreUnavailableError  # noqa: PLC0415 - see above
-    from monitor.telemetry import logs  # noqa: PLC0415 - see above
+    from monitor.alerting.objectives_file import ObjectivesError
+    from monitor.pipeline.push.keys import InvalidVapidKeyError
+    from monitor.service import StoreOutdatedError
+    from monitor.serving import serve as run
+    from monitor.store.engine import StoreInUseError
+    from monitor.store.writer import StoreUnavailableError
+    from monitor.telemetry import logs
 
     settings = _settings()
     logs.configure(settings.log_level, None if settings.log_format == "auto" else logs.LogFormat(settings.log_format))
@@ -86,15 +95,20 @@ def check(
     url: Url = LOCAL,
     token: Token = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that each step may take.")] = 10,
-    as_json: Json = False,  # noqa: FBT002 - a flag
+    as_json: Json = False,
 ) -> None:
     """Send one synthetic booking through a running instance, and see that all four steps come true.
 
     The booking is marked as canary traffic and removed again. Exit code 0 if all passed, 1 if not.
     """
-    from monitor.audit.probe import Step, Target, probe  # noqa: PLC0415 - see serve
+    import httpx
 
-    report = asyncio.run(probe(Target(url.rstrip("/"), token, timeout), clean_up=True))
+    from monitor.audit.probe import Step, Target, probe
+
+    try:
+        report = asyncio.run(probe(Target(url.rstrip("/"), token, timeout), clean_up=True))
+    except httpx.InvalidURL as error:
+        _fail(f"--url: {error}", MISUSED)
     if as_json:
         _print_json(
             {
@@ -128,11 +142,11 @@ def watch(
     url: Url = LOCAL,
     token: Token = None,
     provider_id: Annotated[str | None, typer.Option(help="Only this provider's bookings.")] = None,
-    once: Annotated[bool, typer.Option("--once", help="Print once and end.")] = False,  # noqa: FBT002 - a flag
+    once: Annotated[bool, typer.Option("--once", help="Print once and end.")] = False,
 ) -> None:
     """Show journeys live as they pass: whose, which stages came true after what time, and the outcome."""
-    from monitor.calling import CallError  # noqa: PLC0415 - see serve
-    from monitor.watching import watch_journeys  # noqa: PLC0415 - see serve
+    from monitor.calling import CallError
+    from monitor.watching import watch_journeys
 
     try:
         watch_journeys(out, url.rstrip("/"), token, provider_id, once=once)
@@ -142,13 +156,53 @@ def watch(
         _fail(str(error), FAILED)
 
 
+@app.command()
+def drill(
+    scenario: Annotated[
+        list[str] | None, typer.Argument(help="Only these: chat-room, notification, realtime-field, ...")
+    ] = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="Send the pages to the PagerDuty of the settings, marked as drill.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fire drill: put known faults into a sealed copy, and see that the right page leaves and resolves.
+
+    The copy has your objectives and its own database in a temporary directory; it cannot touch production data.
+    All scenarios run side by side and take about two minutes. Exit code 0 if each one led to its page, 1 if not.
+    """
+    from monitor.drilling import drill as run
+
+    settings = _settings()
+    if page and settings.pagerduty_routing_key is None:
+        _fail("--page needs BOOKING_MONITOR_PAGERDUTY_ROUTING_KEY", MISUSED)
+    try:
+        courses = run(err if as_json else out, settings, scenario or [], page=page)
+    except ValueError as error:
+        _fail(str(error), MISUSED)
+    if as_json:
+        _print_json(
+            [
+                {
+                    "scenario": course.scenario.name,
+                    "ok": course.ok,
+                    "failure": course.failure,
+                    "cause": course.cause,
+                    "seconds": {moment.name.lower(): round(at, 2) for moment, at in course.seconds.items()},
+                }
+                for course in courses
+            ]
+        )
+    raise typer.Exit(0 if all(course.ok for course in courses) else FAILED)
+
+
 @database.command("upgrade")
 def upgrade() -> None:
     """Bring the store's tables to this release. `serve` does it itself for the embedded store."""
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - see serve
+    from sqlalchemy.exc import SQLAlchemyError
 
-    from monitor.store import engine, migrations  # noqa: PLC0415 - see serve
-    from monitor.store.writer import describe  # noqa: PLC0415 - see serve
+    from monitor.store import engine, migrations
+    from monitor.store.writer import describe
 
     url = engine.parse_url(_settings().database_url.get_secret_value())
     lock = engine.EmbeddedLock(url)
@@ -165,11 +219,11 @@ def upgrade() -> None:
 
 
 @app.command()
-def config(as_json: Json = False) -> None:  # noqa: FBT002 - a flag
+def config(as_json: Json = False) -> None:
     """Show the effective settings, with their meaning. Secrets are masked."""
-    from pydantic import SecretStr  # noqa: PLC0415 - see serve
+    from pydantic import SecretStr
 
-    from monitor.settings import PREFIX, reference  # noqa: PLC0415 - see serve
+    from monitor.settings import PREFIX, reference
 
     settings = _settings()
     values: dict[str, Any] = {}
@@ -197,7 +251,7 @@ def redrive(
     booking_id: Annotated[str | None, typer.Option(help="Only this booking's.")] = None,
 ) -> None:
     """Drive dead deliveries again, from their first attempt."""
-    from monitor.calling import CallError, call  # noqa: PLC0415 - see serve
+    from monitor.calling import CallError, call
 
     body = {name: value for name, value in (("stage", stage), ("booking_id", booking_id)) if value is not None}
     try:
@@ -210,7 +264,7 @@ def redrive(
 @app.command("push-key")
 def push_key() -> None:
     """Make a key for Web Push: the private half for VAPID_PRIVATE_KEY, the public half for browsers."""
-    from monitor.pipeline.push import keys  # noqa: PLC0415 - see serve
+    from monitor.pipeline.push import keys
 
     private = keys.generate()
     _print_json(
@@ -218,7 +272,87 @@ def push_key() -> None:
     )
 
 
-def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
+@rules.command("build")
+def rules_build(
+    objectives: Objectives = None,
+    directory: Annotated[Path, typer.Option(help="Where the rules are written.")] = Path("rules/prometheus"),
+) -> None:
+    """Write the Prometheus rules, and a PrometheusRule for Kubernetes, from the objectives file."""
+    from monitor.alerting import prometheus_rules
+
+    file = _objectives(objectives)
+    for path in prometheus_rules.write(file, directory):
+        out.print(f"wrote {path}", highlight=False)
+
+
+@rules.command("check")
+def rules_check(
+    objectives: Objectives = None,
+    directory: Annotated[Path, typer.Option(help="Where the rules were written.")] = Path("rules/prometheus"),
+    as_json: Json = False,
+) -> None:
+    """Say in plain words when each alert fires and how often for nothing; fail when the written rules are stale."""
+    from monitor.alerting import explanation, prometheus_rules
+
+    file = _objectives(objectives)
+    explained = explanation.explain(file)
+    stale = [str(path) for path in prometheus_rules.outdated(file, directory)]
+    if as_json:
+        _print_json({"stale": stale, "rules": [dataclasses.asdict(one) for one in explained]})
+    else:
+        from rich.table import Table
+
+        table = Table("alert", "severity", "fires", "false alarms", title="When each alert fires", title_justify="left")
+        for one in explained:
+            table.add_row(one.alertname, one.severity.value, one.fires, one.false_alarms)
+        out.print(table)
+    if stale:
+        _fail(f"these files are stale, run `booking-monitor rules build`: {', '.join(stale)}", FAILED)
+
+
+@dashboards.command("build")
+def dashboards_build(
+    objectives: Objectives = None,
+    directory: Annotated[Path, typer.Option(help="Where the dashboards are written.")] = Path("dashboards/json"),
+) -> None:
+    """Write the Grafana dashboards. Works in a checkout with its development environment only."""
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        from dashboards.builder import build
+    except ModuleNotFoundError as error:
+        _fail(f"the dashboards are built in a checkout, in its development environment: {error}", FAILED)
+    for path in build(directory, _objectives(objectives).objectives, service=LOCAL):
+        out.print(f"wrote {path}", highlight=False)
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="Port of the demonstration's own service.")] = 8080,
+    per_hour: Annotated[float, typer.Option(help="Bookings an hour at the busiest time of the day.", min=1)] = 3600,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="What goes wrong, as NAME or NAME:SHARE: chat-room, realtime, legacy.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long it runs; 0 until interrupted.", min=0)] = 0,
+) -> None:
+    """Run a service of its own under a load of realistic bookings, to see dashboards, alerts and pages alive.
+
+    It has a database in a temporary directory, and pages nobody. Point Prometheus at it, and open its status page.
+    """
+    from monitor.demo import parse_faults, run_demo
+
+    try:
+        faults = parse_faults(fault or [])
+    except ValueError as error:
+        _fail(str(error), MISUSED)
+    try:
+        asyncio.run(run_demo(out, _settings(), port=port, per_hour=per_hour, faults=faults, seconds=seconds))
+    except KeyboardInterrupt:
+        return
+    except OSError as error:
+        _fail(f"cannot start: {error}", FAILED)
+
+
+def _version(value: bool) -> None:
     if value:
         out.print(__version__)
         raise typer.Exit
@@ -226,7 +360,7 @@ def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
 
 @app.callback()
 def _main(
-    version: Annotated[  # noqa: FBT002 - a flag
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
@@ -234,12 +368,22 @@ def _main(
 
 
 def _settings() -> Any:
-    from monitor.settings import SettingsError, load  # noqa: PLC0415 - see serve
+    from monitor.settings import SettingsError, load
 
     try:
         return load()
     except SettingsError as error:
         _fail(f"the settings cannot be used:\n{error}", MISUSED)
+
+
+def _objectives(path: Path | None) -> Any:
+    from monitor.alerting.objectives_file import ObjectivesError, load
+    from monitor.service import default_objectives
+
+    try:
+        return load(path or _settings().objectives_file or default_objectives())
+    except (ObjectivesError, OSError) as error:
+        _fail(f"the objectives cannot be used:\n{error}", MISUSED)
 
 
 def _fail(message: str, code: int) -> Any:

@@ -51,7 +51,7 @@ from monitor.store.subscriptions import CloseAll, last_sign_of_life
 from monitor.store.writer import StoreUnavailableError, Writer, describe
 from monitor.telemetry import tracing
 from monitor.telemetry.logs import get_logger
-from monitor.telemetry.metrics import Metrics
+from monitor.telemetry.metrics import Metrics, WriterObserver
 
 log = get_logger(__name__)
 
@@ -93,7 +93,7 @@ class Service:
         self.settings = settings
         self.replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.canary_token = secrets.token_urlsafe(32)
-        self._objectives_path = settings.objectives_file or _default_objectives()
+        self._objectives_path = settings.objectives_file or default_objectives()
         objectives = objectives_file.load(self._objectives_path)
         self.metrics = Metrics(
             objectives=objectives.objectives.ratios,
@@ -140,7 +140,7 @@ class Service:
         self.clock = Clock(floor=await self.readers.run(last_sign_of_life))
         self.writer = Writer(
             writing,
-            _Observer(self.metrics),
+            WriterObserver(self.metrics),
             queue_limit=settings.writer_queue_limit,
             group_limit=settings.writer_group_limit,
         )
@@ -384,25 +384,7 @@ class Service:
             log.debug("retention.pruned")
 
 
-class _Observer:
-    """Tells the metrics what the writer does."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._size = metrics.writer_group_size
-        self._seconds = metrics.writer_commit_seconds
-        self._errors = metrics.writer_errors
-
-    def observe_group(self, commands: int, seconds: float) -> None:
-        """Take note of a committed group."""
-        self._size.observe(commands)
-        self._seconds.observe(seconds)
-
-    def observe_failure(self) -> None:
-        """Take note of a group that could not be committed."""
-        self._errors.inc()
-
-
-def _default_objectives() -> Path:
+def default_objectives() -> Path:
     """The objectives that the package comes with; in a checkout they stand in `rules`."""
     packaged = Path(__file__).parent / "objectives.yaml"
     return packaged if packaged.exists() else Path(__file__).parent.parent / "rules" / "objectives.yaml"

@@ -103,6 +103,7 @@ def _config(settings: Settings, service: Service) -> uvicorn.Config:
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
+        log_level="warning",  # below that it writes down every frame, with the names of persons in it
         access_log=False,
         server_header=False,
         date_header=True,

@@ -59,6 +59,6 @@ exit code 2 and a line for each. The variables of OpenTelemetry (`OTEL_*`) are h
 |---|---|---|---|
 {rows}
 
-`{prefix}URL` and `{prefix}TOKEN` are no settings of the service: they are the defaults of `--url` and `--token` of the
-commands that call a running instance.
+`{prefix}URL` and `{prefix}TOKEN` are no settings of the service: they are the
+defaults of `--url` and `--token` of the commands that call a running instance.
 """

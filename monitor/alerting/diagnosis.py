@@ -10,6 +10,7 @@ from typing import Literal
 
 from monitor.alerting.payload import MAX_SAMPLE_BOOKINGS, BookingRef, Cause, Factor
 from monitor.domain.vocabulary import Drift, Reason
+from monitor.store.deliveries import COMPARED
 from monitor.store.diagnosis import BadStage
 
 COMMON_SHARE = 0.5
@@ -53,11 +54,19 @@ def diagnose(bad: Sequence[BadStage], drift: dict[Drift, int]) -> Diagnosis:
 
 def _cause(bad: Sequence[BadStage], drift: dict[Drift, int]) -> Cause:
     reason = Reason(Tally(stage.reason for stage in bad).most_common(1)[0][0])
-    if reason is Reason.FIELD_MISMATCH and drift.get(Drift.LEGACY_FIELD):
-        return Cause(reason, compared_field="provider_id", set_field="therapistId")
     if reason is Reason.FIELD_MISMATCH:
-        return Cause(reason, compared_field="provider_id")
+        compared = Tally(found for stage in bad if (found := _compared(stage)) is not None).most_common(1)
+        if compared:
+            return Cause(reason, compared_field=compared[0][0], set_field="provider_id")
+        legacy = drift.get(Drift.LEGACY_FIELD, 0) > 0
+        return Cause(reason, compared_field="provider_id", set_field="therapistId" if legacy else None)
     return Cause(reason)
+
+
+def _compared(stage: BadStage) -> str | None:
+    """The field on which a subscriber's filter did not match."""
+    error = stage.delivery_error or ""
+    return error.removeprefix(COMPARED) if error.startswith(COMPARED) else None
 
 
 def _factor(bad: Sequence[BadStage]) -> Factor | None:

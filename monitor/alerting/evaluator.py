@@ -62,6 +62,7 @@ class Evaluator:
         self._snapshot = snapshot
         self._configured = configured
         self._now = now
+        self._begun_at = now()
         self._next_number = 1
         self.blind: Blind | None = None
         """Set while the store is away for so long that somebody has to know."""
@@ -83,8 +84,10 @@ class Evaluator:
         """Raise the alarm when the store has been away for as long as a ledger may be stale."""
         objectives, now, snapshot = self._objectives(), self._now(), self._snapshot()
         rule = objectives.ledger_stale
-        judged_at = None if snapshot is None else snapshot.marks.get(Mark.JUDGED, snapshot.at)
-        if judged_at is None or now - judged_at <= rule.older_than + rule.timing.hold or self.blind is not None:
+        judged_at = self._begun_at
+        if snapshot is not None:
+            judged_at = max(judged_at, snapshot.marks.get(Mark.JUDGED, 0))
+        if now - judged_at <= rule.older_than + rule.timing.hold or self.blind is not None:
             return
         if objectives.in_maintenance(LEDGER_STALE.alertname, now):
             return

@@ -49,7 +49,7 @@ class Pager:
         self._now = now
         self._evaluator = evaluator
         self._under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
-        self._told_blind: set[PageChannel] = set()
+        self.told_blind: set[PageChannel] = set()
 
     async def run(self, fence: Fence | None) -> None:
         """Begin to send what is due. Raises StoreUnavailableError or FencedOffError."""
@@ -74,14 +74,14 @@ class Pager:
         """Send the alarm that the store is away, straight from memory, to every channel that has not taken it yet."""
         page = self._evaluator.blind_page()
         if page is None:
-            self._told_blind.clear()
+            self.told_blind.clear()
             return
         for name, channel in self._channels.items():
-            if name not in self._told_blind:
+            if name not in self.told_blind:
                 result = await channel.send(page)
                 log.warning("page.sent_without_store", channel=name.value, status=result.status.value)
                 if result.accepted:
-                    self._told_blind.add(name)
+                    self.told_blind.add(name)
 
     async def stop(self) -> None:
         """Wait for what is under way."""

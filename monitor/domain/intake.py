@@ -88,12 +88,13 @@ def take_in(raw: Mapping[str, Any], *, now: int, rules: IntakeRules) -> NewBooki
     if errors or request is None:
         raise InvalidBookingError(tuple(errors))
     legacy = tuple(name for name in LEGACY_NAMES if raw.get(name) is not None)
-    drift = Drift.LEGACY_FIELD if "therapistId" in legacy and not (raw.keys() & _NEUTRAL) else None
+    named = any(raw.get(name) is not None for name in _NEUTRAL)
+    drift = Drift.LEGACY_FIELD if "therapistId" in legacy and not named else None
     return NewBooking(request, scheduled_for, currency, extra or None, legacy, drift)
 
 
 _NAMES: dict[str, str] = {name: ours for ours, names in ALIASES.items() for name in names}
-_NEUTRAL = frozenset({"provider_id", "providerId"})
+_NEUTRAL = ("provider_id", "providerId")
 _OURS = frozenset(BookingRequest.model_fields)
 
 

@@ -55,6 +55,7 @@ REASONS: Mapping[Stage, tuple[tuple[Outcome, Reason], ...]] = {
         (Outcome.MISSING, Reason.NEVER_ATTEMPTED),
         (Outcome.MISSING, Reason.FIELD_MISMATCH),
         (Outcome.MISSING, Reason.TARGET_MISSING),
+        (Outcome.FAILED, Reason.FIELD_MISMATCH),
         (Outcome.FAILED, Reason.SUBSCRIBER_SILENT),
     ),
 }

@@ -11,9 +11,16 @@ from monitor.domain.ledger import Count
 from monitor.domain.times import SECOND
 from monitor.domain.vocabulary import Outcome, Stage, Traffic
 from monitor.domain.windows import spans
-from monitor.store.tables import bookings, sli_minutes, sli_seconds, stages
+from monitor.store.tables import bookings, deliveries, sli_minutes, sli_seconds, stages
 
 _BAD = [literal(outcome.value, literal_execute=True) for outcome in (Outcome.LATE, Outcome.MISSING, Outcome.FAILED)]
+
+
+_DELIVERY_ERROR = (
+    select(func.max(deliveries.c.last_error))
+    .where(deliveries.c.booking_id == stages.c.booking_id, deliveries.c.stage == stages.c.stage)
+    .scalar_subquery()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,8 @@ class BadStage:
     currency: str | None
     price_minor: int | None
     traceparent: str | None
+    delivery_error: str | None
+    """What the last attempt to deliver for this stage ended in."""
 
 
 def bad_stages(
@@ -44,6 +53,7 @@ def bad_stages(
             bookings.c.currency,
             bookings.c.price_minor,
             bookings.c.traceparent,
+            _DELIVERY_ERROR,
         )
         .outerjoin_from(stages, bookings, bookings.c.id == stages.c.booking_id)
         .where(

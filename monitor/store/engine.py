@@ -7,6 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import NullPool, QueuePool
@@ -27,24 +28,32 @@ def parse_url(text: str) -> URL:
 
 
 def writing_engine(url: URL) -> Engine:
-    """An engine whose one connection writes. On SQLite it is the only one that ever does."""
+    """An engine whose one connection writes. On SQLite it is the only one that ever does.
+
+    Its errors do not show the values of a statement: they hold personal data.
+    """
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False})
+        engine = create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args={"check_same_thread": False})
         event.listen(engine, "connect", _prepare_sqlite_writer)
         event.listen(engine, "begin", _begin_immediate)
         return engine
     return create_engine(
-        url, poolclass=NullPool, paramstyle="format", connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+        url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        paramstyle="format",
+        connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS},
     )
 
 
 def reading_engine(url: URL, connections: int) -> Engine:
     """An engine whose connections only read, each query on the state at its start."""
     if url.get_backend_name() == "sqlite":
-        location = url.set(database=f"file:{url.database}", query={"mode": "ro", "uri": "true"})
+        location = url.set(database=f"file:{quote(url.database or '')}", query={"mode": "ro", "uri": "true"})
         engine = create_engine(
             location,
             poolclass=QueuePool,
+            hide_parameters=True,
             pool_size=connections,
             max_overflow=0,
             connect_args={"check_same_thread": False},
@@ -53,6 +62,7 @@ def reading_engine(url: URL, connections: int) -> Engine:
         return engine
     return create_engine(
         url,
+        hide_parameters=True,
         pool_size=connections,
         max_overflow=0,
         pool_pre_ping=True,

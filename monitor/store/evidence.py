@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, exists, func, or_, select
+from sqlalchemy import Connection, Select, exists, func, inspect, select
+from sqlalchemy.exc import DBAPIError
 
 from monitor.domain.chat import MessageKind
 from monitor.domain.vocabulary import Stage
@@ -60,10 +61,40 @@ class Found:
     deliveries: defaultdict[str, list[Sent]] = field(default_factory=lambda: defaultdict(list))
     listened: set[str] = field(default_factory=set)
     """Bookings whose provider had a live subscription between creation and due time."""
+    target_missing: bool = False
+    """Whether the table, or a column, that the stage is kept in does not exist."""
 
 
 def read(connection: Connection, stage: Stage, booking_ids: Sequence[str]) -> Found:
     """Read what there is for a stage of these bookings."""
+    try:
+        return _read(connection, stage, booking_ids)
+    except DBAPIError:
+        if connection.invalidated or _all_there(connection, stage):
+            raise
+        return Found(target_missing=True)
+
+
+_KEPT_IN = {
+    Stage.CHAT_ROOM: (chat_rooms, chat_messages),
+    Stage.MESSAGE: (chat_rooms, chat_messages),
+    Stage.NOTIFICATION: (notifications,),
+    Stage.PUSH: (),
+    Stage.REALTIME: (),
+}
+
+
+def _all_there(connection: Connection, stage: Stage) -> bool:
+    """Whether the tables that a stage is kept in have all their columns."""
+    seen = inspect(connection)
+    return all(
+        seen.has_table(table.name)
+        and {column["name"] for column in seen.get_columns(table.name)} >= set(table.columns.keys())
+        for table in _KEPT_IN[stage]
+    )
+
+
+def _read(connection: Connection, stage: Stage, booking_ids: Sequence[str]) -> Found:
     found = Found()
     for start in range(0, len(booking_ids), IDS_A_QUERY):
         ids = booking_ids[start : start + IDS_A_QUERY]
@@ -123,17 +154,15 @@ def _deliveries(connection: Connection, stage: Stage, ids: Sequence[str]) -> Ite
 
 def _listened(connection: Connection, ids: Sequence[str]) -> Iterator[str]:
     """Bookings with a subscription that was open at some time in [creation, due time]."""
-    open_then = exists().where(
-        and_(
-            live_subscriptions.c.provider_id == bookings.c.provider_id,
-            live_subscriptions.c.opened_at <= stages.c.due_at,
-            or_(live_subscriptions.c.closed_at.is_(None), live_subscriptions.c.closed_at >= stages.c.created_at),
-        )
+    then = (live_subscriptions.c.provider_id == bookings.c.provider_id) & (
+        live_subscriptions.c.opened_at <= stages.c.due_at
     )
+    still_open = exists().where(then, live_subscriptions.c.closed_at.is_(None))
+    closed_since = exists().where(then, live_subscriptions.c.closed_at >= stages.c.created_at)
     query = (
         select(stages.c.booking_id)
         .join_from(stages, bookings, bookings.c.id == stages.c.booking_id)
-        .where(stages.c.booking_id.in_(ids), stages.c.stage == Stage.REALTIME.value, open_then)
+        .where(stages.c.booking_id.in_(ids), stages.c.stage == Stage.REALTIME.value, still_open | closed_since)
     )
     for (booking_id,) in connection.execute(query):
         yield booking_id

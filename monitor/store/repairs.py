@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, literal, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from monitor.domain.chat import MessageKind, system_message
 from monitor.domain.due import DueStage
@@ -16,7 +16,7 @@ from monitor.domain.notifying import notification_row
 from monitor.domain.vocabulary import DeliveryState, RepairResult, Stage, Traffic
 from monitor.store.commands import Single
 from monitor.store.leases import Fence, check_fence
-from monitor.store.statements import add_counts, insert_rows
+from monitor.store.statements import add_counts, insert_rows, is_one_of
 from monitor.store.tables import bookings, chat_messages, chat_rooms, counters, deliveries, notifications, stages
 
 WAITING = (Response.AWAITING_RESPONSE.value, Response.TIMED_OUT.value)
@@ -49,7 +49,7 @@ def find_overdue(connection: Connection, due_after: int, limit: int) -> list[Ove
         )
         .join_from(stages, bookings, bookings.c.id == stages.c.booking_id)
         .where(
-            stages.c.outcome.in_([literal("missing", literal_execute=True), literal("failed", literal_execute=True)]),
+            is_one_of(stages.c.outcome, "missing", "failed"),
             stages.c.evidence_at.is_(None),
             stages.c.due_at > due_after,
             bookings.c.provider_response_status.in_(WAITING),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Table, delete, literal, select, tuple_
 
 from monitor.domain.ids import first_id
 from monitor.domain.times import MINUTE, SECOND
@@ -49,10 +50,12 @@ class Prune(Single[int]):
 
     def run(self, connection: Connection) -> int:
         """Return how many rows of bookings, keys, subscriptions and counts went."""
-        removed = self._bookings(connection, bookings.c.id < first_id(self.before.journeys))
+        removed = self._bookings(connection, bookings.c.id < first_id(self.before.journeys), bookings.c.id)
+        if removed == 0:
+            removed = self._orphans(connection)
+        canaries = bookings.c.traffic == literal(Traffic.CANARY.value, literal_execute=True)
         removed += self._bookings(
-            connection,
-            (bookings.c.created_at < self.before.canaries) & (bookings.c.traffic == Traffic.CANARY.value),
+            connection, canaries & (bookings.c.created_at < self.before.canaries), bookings.c.created_at
         )
         removed += self._some(
             connection, idempotency_keys, idempotency_keys.c.created_at < self.before.idempotency_keys
@@ -63,14 +66,20 @@ class Prune(Single[int]):
         removed += self._some(connection, sli_seconds, sli_seconds.c.second < self.before.seconds // SECOND)
         return removed
 
-    def _bookings(self, connection: Connection, old: ColumnElement[bool]) -> int:
+    def _bookings(self, connection: Connection, old: ColumnElement[bool], age: Column[Any]) -> int:
         undecided = select(stages.c.booking_id).where(stages.c.booking_id == bookings.c.id, stages.c.outcome.is_(None))
-        query = select(bookings.c.id).where(old, ~undecided.exists()).order_by(bookings.c.id).limit(self.batch)
+        query = select(bookings.c.id).where(old, ~undecided.exists()).order_by(age).limit(self.batch)
         ids = list(connection.execute(query).scalars())
         if ids:
             connection.execute(delete(stages).where(stages.c.booking_id.in_(ids)))
             connection.execute(delete(bookings).where(bookings.c.id.in_(ids)))
         return len(ids)
+
+    def _orphans(self, connection: Connection) -> int:
+        """Remove stages that outlived their bookings: these were deleted by somebody else."""
+        booking = select(bookings.c.id).where(bookings.c.id == stages.c.booking_id)
+        old = stages.c.booking_id < first_id(self.before.journeys)
+        return self._some(connection, stages, old & stages.c.outcome.is_not(None) & ~booking.exists())
 
     def _some(self, connection: Connection, table: Table, old: ColumnElement[bool]) -> int:
         key = tuple_(*table.primary_key.columns)

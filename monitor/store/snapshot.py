@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, case, func, or_, select
 
 from monitor.domain.ledger import DURATION_BUCKETS, Count, Counter, Durations, Exemplar, Mark, Overdue, Snapshot
 from monitor.domain.times import MINUTE
@@ -26,6 +26,7 @@ from monitor.domain.vocabulary import (
 )
 from monitor.domain.windows import spans
 from monitor.store.repairs import WAITING
+from monitor.store.statements import is_one_of
 from monitor.store.tables import (
     alerts,
     bookings,
@@ -64,7 +65,7 @@ def read_snapshot(connection: Connection, now: int, overdue_window: int) -> Snap
             (Stage(stage), DeliveryState(state)): count
             for stage, state, count in connection.execute(
                 select(deliveries.c.stage, deliveries.c.state, func.count())
-                .where(_is_one_of(deliveries.c.state, ("pending", "retrying", "dead")))
+                .where(is_one_of(deliveries.c.state, "pending", "retrying", "dead"))
                 .group_by(deliveries.c.stage, deliveries.c.state)
             )
         },
@@ -134,11 +135,6 @@ def _stretches(chosen: dict[Window, list[_Span]]) -> list[tuple[_Span, list[tupl
     return stretches
 
 
-def _is_one_of(column: ColumnElement[Any], values: tuple[str, ...]) -> ColumnElement[bool]:
-    """A condition with its values in the text, as the planner needs them to use a partial index."""
-    return column.in_([literal(value, literal_execute=True) for value in values])
-
-
 def _counters(connection: Connection) -> defaultdict[str, dict[tuple[str, str], int]]:
     totals: defaultdict[str, dict[tuple[str, str], int]] = defaultdict(dict)
     for row in connection.execute(select(counters)):
@@ -174,7 +170,7 @@ def _durations(connection: Connection) -> dict[tuple[Stage, Traffic], Durations]
 
 def _overdue(connection: Connection, due_after: int) -> tuple[dict[tuple[Stage, Traffic], Overdue], dict[str, int]]:
     waiting = (
-        _is_one_of(stages.c.outcome, ("missing", "failed"))
+        is_one_of(stages.c.outcome, "missing", "failed")
         & stages.c.evidence_at.is_(None)
         & (stages.c.due_at > due_after)
         & bookings.c.provider_response_status.in_(WAITING)

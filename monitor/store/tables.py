@@ -175,7 +175,14 @@ Index(
     postgresql_where=_due,
 )
 _open = deliveries.c.state.in_(("pending", "retrying", "dead"))
-Index("ix_deliveries_open", deliveries.c.stage, deliveries.c.state, sqlite_where=_open, postgresql_where=_open)
+Index(
+    "ix_deliveries_open",
+    deliveries.c.stage,
+    deliveries.c.state,
+    deliveries.c.target,
+    sqlite_where=_open,
+    postgresql_where=_open,
+)
 Index("ix_deliveries_target_id", deliveries.c.target, deliveries.c.id)
 
 delivery_attempts = Table(

@@ -1,8 +1,9 @@
 """The writer: one thread that owns the connection that writes, and commits what has queued up as one.
 
 Groups form by themselves: while one transaction is being made durable the next commands queue up. A caller
-hears of success only after the commit. A command that fails in a group is rolled back with it, and then
-each command of the group runs alone, so that it fails for itself and not for its neighbours.
+hears of success only after the commit. A group that fails is rolled back, and then each of its commands runs
+alone: it fails for itself and not for its neighbours, and not at all where another process had only just
+written what it ran into.
 """
 
 from __future__ import annotations
@@ -164,7 +165,9 @@ class Writer:
             except queue.Empty:
                 return group, False
 
-    def _write(self, connection: Connection, group: list[_Waiting[Any]], answers: _Answers) -> None:
+    def _write(
+        self, connection: Connection, group: list[_Waiting[Any]], answers: _Answers, *, alone: bool = False
+    ) -> None:
         """Write a group and add its answers in its order. Raises what the store does; the rest has no answer then."""
         begun = time.perf_counter()
         try:
@@ -172,11 +175,11 @@ class Writer:
         except Exception as error:
             if connection.invalidated or _about_the_store(error):
                 raise
-            if len(group) == 1:
+            if alone:
                 answers.append((group[0], error))
                 return
             for waiting in group:
-                self._write(connection, [waiting], answers)
+                self._write(connection, [waiting], answers, alone=True)
             return
         answers += written
         self._observer.observe_group(len(group), time.perf_counter() - begun)

@@ -147,6 +147,24 @@ class Metrics:
         return Histogram(spec.name, spec.help, spec.labels, buckets=spec.buckets, registry=self.registry)
 
 
+class WriterObserver:
+    """Tells the metrics what the writer does."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._size = metrics.writer_group_size
+        self._seconds = metrics.writer_commit_seconds
+        self._errors = metrics.writer_errors
+
+    def observe_group(self, commands: int, seconds: float) -> None:
+        """Take note of a committed group."""
+        self._size.observe(commands)
+        self._seconds.observe(seconds)
+
+    def observe_failure(self) -> None:
+        """Take note of a group that could not be committed."""
+        self._errors.inc()
+
+
 class _Part:
     """A part of the exposition that falls back to its last good text, so that one fault cannot hide the rest."""
 

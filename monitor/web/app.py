@@ -14,6 +14,7 @@ from monitor.service import Service
 from monitor.web import alerts, bookings, chat, openapi, operations, problems, providers, realtime
 from monitor.web.auth import Authenticator
 from monitor.web.front import Front
+from monitor.web.pages import routes as pages
 
 
 class _NamedRoute(Route):
@@ -53,6 +54,7 @@ def create_app(service: Service) -> ASGIApp:
     for part in (bookings, chat, providers, realtime, alerts, operations):
         app.include_router(part.router)
         routes += part.router.routes
+    routes += pages.install(app, service)
     problems.install(app, routes)
     document = functools.cache(lambda: openapi.describe(app, tokens_needed=not authenticator.open))
     app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents

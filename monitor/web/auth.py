@@ -12,11 +12,14 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from monitor.domain.times import SECOND, Now
+from monitor.domain.times import HOUR, SECOND, Now
 from monitor.web.problems import ProblemError
 
 _ALGORITHM = "HS256"
 _AUDIENCE = "booking-monitor/provider"
+_SESSION_AUDIENCE = "booking-monitor/session"
+SESSION_LIFETIME = 12 * HOUR
+"""Milliseconds for which a browser stays signed in: one watch."""
 LONGEST_TOKEN = 1024
 """Characters of a token that are looked at."""
 
@@ -71,11 +74,7 @@ class Authenticator:
             return Caller("local")
         if len(token) > LONGEST_TOKEN:
             raise _unauthorized("The token is not known.")
-        digest = _hash(token)
-        for known, name in self._hashes.items():
-            if hmac.compare_digest(known, digest):
-                return Caller(name)
-        return self._provider(token)
+        return self._holder(token) or self._provider(token)
 
     def issue(self, provider_id: str) -> tuple[str, int]:
         """Make a token for one provider; returns it and when it ends (milliseconds since the epoch)."""
@@ -83,21 +82,52 @@ class Authenticator:
         claims = {"sub": provider_id, "aud": _AUDIENCE, "exp": ends_at // SECOND}
         return jwt.encode(claims, self._secret, _ALGORITHM), ends_at // SECOND * SECOND
 
+    def issue_session(self, token: str) -> str:
+        """Make what a browser shows in place of an API token. Raises ProblemError (401) unless `token` is one."""
+        caller = self._holder(token) if len(token) <= LONGEST_TOKEN else None
+        if caller is None:
+            raise _unauthorized("The token is not known.")
+        claims = {"sub": caller.name, "aud": _SESSION_AUDIENCE, "exp": (self._now() + SESSION_LIFETIME) // SECOND}
+        return jwt.encode(claims, self._secret, _ALGORITHM)
+
+    def session(self, value: str) -> Caller:
+        """Whose session it is; it ends with its time, and with the token that it was given for.
+
+        Raises ProblemError (401) for what is none.
+        """
+        name = self._subject(value, _SESSION_AUDIENCE)
+        if name not in self._hashes.values():
+            raise _unauthorized("The token of this session is no longer known.")
+        return Caller(name)
+
+    def _holder(self, token: str) -> Caller | None:
+        digest = _hash(token)
+        for known, name in self._hashes.items():
+            if hmac.compare_digest(known, digest):
+                return Caller(name)
+        return None
+
     def _provider(self, token: str) -> Caller:
+        provider_id = self._subject(token, _AUDIENCE)
+        return Caller(f"provider:{provider_id}", provider_id)
+
+    def _subject(self, token: str, audience: str) -> str:
+        """Whom a token that we signed is about. Raises ProblemError (401)."""
+        if len(token) > LONGEST_TOKEN:
+            raise _unauthorized("The token is not known.")
         try:
             claims = jwt.decode(
                 token,
                 self._secret,
                 [_ALGORITHM],
-                audience=_AUDIENCE,
+                audience=audience,
                 options={"require": ["sub", "exp", "aud"], "verify_exp": False},
             )
         except jwt.InvalidTokenError as error:
             raise _unauthorized("The token is not known.") from error
         if int(claims["exp"]) * SECOND <= self._now():
             raise _unauthorized("The token has expired.")
-        provider_id = str(claims["sub"])
-        return Caller(f"provider:{provider_id}", provider_id)
+        return str(claims["sub"])
 
 
 def _digest(configured: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from typing import Annotated, NamedTuple
 
@@ -124,6 +125,8 @@ async def _take_messages(service: Service, socket: WebSocket, subscriber: Subscr
         said = _read_message(text)
         if said.acknowledged is not None and service.realtime.acknowledge(subscriber, said.acknowledged):
             continue
+        if said.mismatched is not None and service.realtime.mismatch(subscriber, *said.mismatched):
+            continue
         now = int(time.monotonic())
         second, taken = (second, taken + 1) if now == second else (now, 1)
         if taken > allowed:
@@ -133,9 +136,15 @@ async def _take_messages(service: Service, socket: WebSocket, subscriber: Subscr
             await socket.send_text(orjson.dumps({"type": "error", "detail": said.fault}).decode())
 
 
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_MESSAGES = 'a message is {"type":"ack","id":"..."}, {"type":"mismatch","id":"...","field":"..."} or {"type":"ping"}'
+
+
 class _Said(NamedTuple):
     acknowledged: str | None = None
     """Id of the event, if that is what was said."""
+    mismatched: tuple[str, str] | None = None
+    """Id of the event, and the field on which the client's filter did not match it."""
     fault: str | None = None
     """What is wrong with the message."""
 
@@ -148,7 +157,10 @@ def _read_message(text: str) -> _Said:
         return _Said(fault='a message is JSON, {"type":"ack","id":"..."}')
     if kind == "ack" and isinstance(event_id, str):
         return _Said(acknowledged=event_id)
-    return _Said() if kind == "ping" else _Said(fault='a message is {"type":"ack","id":"..."} or {"type":"ping"}')
+    field = message.get("field")
+    if kind == "mismatch" and isinstance(event_id, str) and isinstance(field, str) and _FIELD.fullmatch(field):
+        return _Said(mismatched=(event_id, field))
+    return _Said() if kind == "ping" else _Said(fault=_MESSAGES)
 
 
 class EventStream(Response):

@@ -80,7 +80,7 @@ def run_json(module: str, job: Mapping[str, Any], *, timeout: float = 600) -> di
         check=False,
     )
     if done.returncode != 0:
-        raise BenchmarkError(f"{module}: {_last_lines(done.stderr)}")
+        raise BenchmarkError(f"{module}: {_last_lines(done.stderr, 1)}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
@@ -148,5 +148,5 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, begun: float, 
     return None
 
 
-def _last_lines(text: str) -> str:
-    return " | ".join(text.strip().splitlines()[-4:])[-600:] or "no output"
+def _last_lines(text: str, count: int = 4) -> str:
+    return " | ".join(text.strip().splitlines()[-count:])[-600:] or "no output"

@@ -47,12 +47,17 @@ class Socket:
             elif opcode == PING:
                 self._send(PONG, payload)
             elif opcode == CLOSE:
-                raise BenchmarkError(f"the server closed the WebSocket: {payload[2:]!r}")
+                code = int.from_bytes(payload[:2], "big")
+                raise BenchmarkError(f"the server closed the WebSocket: {code} {payload[2:]!r}")
         return texts
 
     def send(self, text: bytes) -> None:
         """Send a text message of less than 64 KiB."""
         self._send(TEXT, text)
+
+    def close(self) -> None:
+        """Cut the connection."""
+        self.socket.close()
 
     def _send(self, opcode: int, payload: bytes) -> None:
         size = len(payload)

@@ -148,16 +148,16 @@ def unheard(connection: Connection, told: Told) -> list[str]:
     ]
 
 
-def at_rest(connection: Connection) -> bool:
-    """Whether all is judged, and nothing is on its way to a provider who listens."""
+def unfinished(connection: Connection) -> dict[str, int]:
+    """What is not judged yet, and what is on its way to a provider who listens."""
     providers = ", ".join(f"'{provider_id}'" for provider_id in HEARD)
     (undecided,) = rows(connection, "SELECT count(*) FROM stages WHERE outcome IS NULL")
-    (under_way,) = rows(
+    under_way = rows(
         connection,
-        "SELECT count(*) FROM deliveries WHERE stage = 'realtime' AND state <> 'delivered'"  # noqa: S608 - our own words
-        f" AND target IN ({providers})",
+        "SELECT state, count(*) FROM deliveries WHERE stage = 'realtime' AND state <> 'delivered'"  # noqa: S608 - our own words
+        f" AND target IN ({providers}) GROUP BY state",
     )
-    return not undecided and not under_way
+    return {"stages to be judged": undecided, **{f"deliveries {state}": count for state, count in under_way}}
 
 
 def _table(connection: Connection, query: str) -> Counter[tuple[Any, ...]]:

@@ -60,6 +60,14 @@ class Server(ABC):
         """Process id of the running server."""
         return self._running().pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is there. Raises RuntimeError when it has ended by itself, with the end of its log."""
+        code = self._running().poll()
+        if code is not None:
+            raise RuntimeError(f"{type(self).__name__} ended with exit code {code}: {self.log_tail()}")
+        return True
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -148,10 +156,7 @@ class Server(ABC):
         return self._child
 
     def _ready(self) -> bool:
-        code = self._running().poll()
-        if code is not None:
-            raise RuntimeError(f"{type(self).__name__} ended with exit code {code}")
-        return self.ready()
+        return self.running and self.ready()
 
 
 class TcpServer(Server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from urllib.parse import urlencode
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from support.waiting import wait_until
+from support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -64,9 +65,16 @@ async def acknowledge(socket: ClientConnection, *event_ids: str) -> None:
         await socket.send(json.dumps({"type": "ack", "id": event_id}))
 
 
-def book(client: httpx.Client, provider_id: str, **fields: Any) -> str:
+def api_of(service: RunningService, token: str | None = None) -> httpx.AsyncClient:
+    """A client of a service that shows `token`, or else the API token if the service asks for one."""
+    shown = token or service.token
+    headers = {"Authorization": f"Bearer {shown}"} if shown else {}
+    return httpx.AsyncClient(base_url=service.url, headers=headers, timeout=30, trust_env=False)
+
+
+async def book(api: httpx.AsyncClient, provider_id: str, **fields: Any) -> str:
     """Make a booking; returns its id."""
-    answer = client.post(
+    answer = await api.post(
         "/v1/bookings",
         json={
             "provider_id": provider_id,
@@ -81,16 +89,16 @@ def book(client: httpx.Client, provider_id: str, **fields: Any) -> str:
     return booking_id
 
 
-def journey_of(client: httpx.Client, booking_id: str) -> dict[str, Any]:
+async def journey_of(api: httpx.AsyncClient, booking_id: str) -> dict[str, Any]:
     """The journey of a booking, its stages by name and its only delivery of each stage as `delivery`."""
-    found: dict[str, Any] = client.get(f"/v1/bookings/{booking_id}/journey").raise_for_status().json()
+    found: dict[str, Any] = (await api.get(f"/v1/bookings/{booking_id}/journey")).raise_for_status().json()
     found["stages"] = {stage["stage"]: stage for stage in found["stages"]}
     found["delivery"] = {delivery["stage"]: delivery for delivery in found["deliveries"]}
     return found
 
 
 async def journey_when(
-    client: httpx.Client,
+    api: httpx.AsyncClient,
     booking_id: str,
     condition: Callable[[dict[str, Any]], Any],
     *,
@@ -99,13 +107,25 @@ async def journey_when(
 ) -> dict[str, Any]:
     """Wait until a booking's journey satisfies `condition`, and return it."""
 
-    def look() -> dict[str, Any] | None:
-        found = journey_of(client, booking_id)
+    async def look() -> dict[str, Any] | None:
+        found = await journey_of(api, booking_id)
         return found if condition(found) else None
 
-    found = await asyncio.to_thread(wait_until, look, what=what, timeout_seconds=timeout_seconds)
+    found = await eventually(look, what=what, timeout_seconds=timeout_seconds)
     assert found is not None
     return found
+
+
+async def judged(api: httpx.AsyncClient, booking_id: str) -> dict[str, Any]:
+    """Wait until a booking's realtime stage has its outcome; returns the journey."""
+    return await journey_when(api, booking_id, lambda found: outcome_of(found)[0], what="the stage is judged")
+
+
+async def delivered(api: httpx.AsyncClient, booking_id: str, stage: str = "realtime") -> dict[str, Any]:
+    """Wait until a booking's delivery is acknowledged; returns the journey."""
+    return await journey_when(
+        api, booking_id, lambda found: found["delivery"][stage]["state"] == "delivered", what="it is delivered"
+    )
 
 
 def outcome_of(journey: Mapping[str, Any], stage: str = "realtime") -> tuple[str | None, str | None]:
@@ -113,10 +133,9 @@ def outcome_of(journey: Mapping[str, Any], stage: str = "realtime") -> tuple[str
     return journey["stages"][stage]["outcome"], journey["stages"][stage]["reason"]
 
 
-def provider_token(service: RunningService, provider_id: str) -> str:
+async def provider_token(api: httpx.AsyncClient, provider_id: str) -> str:
     """A token with which a browser may subscribe as this provider."""
-    with service.client() as client:
-        token: str = client.post(f"/v1/providers/{provider_id}/token").raise_for_status().json()["token"]
+    token: str = (await api.post(f"/v1/providers/{provider_id}/token")).raise_for_status().json()["token"]
     return token
 
 
@@ -152,6 +171,12 @@ class EventStream:
                 fields[name or "comment"] = value.removeprefix(" ")
         return ServerSentEvent(fields.get("event"), fields.get("data", ""), fields.get("id"), fields.get("comment"))
 
+    async def __aiter__(self) -> AsyncIterator[ServerSentEvent]:
+        """All events and comments until the stream ends."""
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                yield await self.next()
+
     async def next_booking(self) -> ServerSentEvent:
         """The next event of a booking."""
         while (event := await self.next()).name != "booking.created":
@@ -164,12 +189,10 @@ async def event_stream(
     service: RunningService, provider_id: str, *, token: str | None = None, last_event_id: str | None = None
 ) -> AsyncIterator[EventStream]:
     """Subscribe over server-sent events, and wait until it is done."""
-    headers = {"Authorization": f"Bearer {token or service.token}"} if token or service.token else {}
-    if last_event_id is not None:
-        headers["Last-Event-ID"] = last_event_id
+    headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
     async with (
-        httpx.AsyncClient(base_url=service.url, headers=headers, timeout=30, trust_env=False) as client,
-        client.stream("GET", "/v1/realtime/events", params={"provider_id": provider_id}) as response,
+        api_of(service, token) as api,
+        api.stream("GET", "/v1/realtime/events", params={"provider_id": provider_id}, headers=headers) as response,
     ):
         assert response.status_code == httpx.codes.OK, await response.aread()
         stream = EventStream(response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 API_TOKEN = "the-api-token-of-these-tests"
 """For `running_service(api_tokens=API_TOKEN)`, and `client()` then shows it."""
 PREFIX = "BOOKING_MONITOR_"
+PROGRAM = str(Path(sys.executable).with_name("booking-monitor"))
 QUIET = {"port": "0", "canary_interval": "0", "log_format": "json"}
 """A free port, and no bookings but the test's own."""
 
@@ -38,8 +40,7 @@ class RunningService(HttpServer):
         """Program and arguments; of our own environment nothing is passed on."""
         settings = self.settings | {"port": str(self.port)}
         variables = self._environment | {PREFIX + name.upper(): value for name, value in settings.items()}
-        program = str(Path(sys.executable).with_name("booking-monitor"))
-        return [find_tool("env"), "-i", *(f"{name}={value}" for name, value in variables.items()), program, "serve"]
+        return [find_tool("env"), "-i", *(f"{name}={value}" for name, value in variables.items()), PROGRAM, "serve"]
 
     def ready(self) -> bool:
         """Whether the service would take traffic."""
@@ -89,3 +90,14 @@ def running_service(environment: Mapping[str, str] | None = None, **settings: An
         RunningService(Path(folder), settings, environment) as service,
     ):
         yield service
+
+
+def booking_monitor(
+    *arguments: str, environment: Mapping[str, str] | None = None, **settings: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of `booking-monitor` to its end, in an empty directory."""
+    variables = dict(environment or {}) | {PREFIX + name.upper(): str(value) for name, value in settings.items()}
+    with tempfile.TemporaryDirectory(prefix="command-") as folder:
+        return subprocess.run(
+            [PROGRAM, *arguments], cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False
+        )

@@ -25,6 +25,7 @@ from monitor.domain.intake import (
     take_in,
 )
 from monitor.domain.times import SECOND, from_datetime, rfc3339
+from monitor.domain.vocabulary import Drift
 
 NOW = from_datetime(datetime(2026, 12, 1, 7, tzinfo=UTC))
 RULES = IntakeRules("IDR", ZoneInfo("Asia/Jakarta"))
@@ -164,6 +165,23 @@ def test_two_names_of_one_thing_may_agree_but_not_differ(first: str, second: str
     }
     new = take_in({**parties, first: "one", second: "one"}, now=NOW, rules=RULES)
     assert getattr(new.request, ours) == "one"
+
+
+@pytest.mark.parametrize(
+    ("names", "drift"),
+    [
+        (("therapistId",), Drift.LEGACY_FIELD),
+        (("therapistId", "provider_id"), None),
+        (("therapistId", "providerId"), None),
+        (("provider_id",), None),
+    ],
+)
+def test_a_provider_that_stands_in_a_legacy_field_alone_is_drift(names: tuple[str, ...], drift: Drift | None) -> None:
+    parties = {name: value for name, value in PARTIES.items() if name != "provider_id"}
+    nulls = dict.fromkeys(("provider_id", "providerId"))
+    for absent in ({}, nulls):
+        raw = {**parties, **absent, **dict.fromkeys(names, "t-17")}
+        assert take_in(raw, now=NOW, rules=RULES).drift is drift
 
 
 def test_a_name_that_is_null_is_a_name_that_was_not_sent() -> None:

@@ -24,7 +24,7 @@ from monitor.domain.traces import trace_id
 from monitor.domain.vocabulary import AttemptResult, Stage
 from monitor.pipeline.realtime.bus import Bus
 from monitor.pipeline.realtime.hub import Event, Hub, Subscriber
-from monitor.store.deliveries import ClaimDue, Claimed, ParkUnheard, RecordAttempt, find_events, missed_events
+from monitor.store.deliveries import COMPARED, ClaimDue, Claimed, ParkUnheard, RecordAttempt, find_events, missed_events
 from monitor.store.readers import Readers
 from monitor.store.subscriptions import CloseSubscription, OpenSubscription
 from monitor.store.writer import StoreUnavailableError, Writer
@@ -153,6 +153,24 @@ class RealtimeRelay:
             self._confirm(event)
         return event is not None
 
+    def mismatch(self, subscriber: Subscriber, event_id: str, field: str) -> bool:
+        """Take word that an event came but the subscriber's filter, on this field, did not match it.
+
+        It is a failed attempt: the next one finds a mended subscriber, or another device. False if the event was not
+        sent over this connection.
+        """
+        event = subscriber.acknowledged(event_id)
+        if event is None:
+            return False
+        waiting = self._waiting.pop(event_id, None)
+        now = self._now()
+        delay = self._policy.delay(1 if waiting is None else waiting.attempts, random.random())  # noqa: S311 - jitter, not a secret
+        next_attempt_at = None if delay is None else now + delay
+        record = RecordAttempt(event_id, now, AttemptResult.REJECTED, next_attempt_at, f"{COMPARED}{field}")
+        self._writer.submit(record).add_done_callback(_log_failure)
+        log.error("realtime.mismatched", compared_field=field, **_about(event))
+        return True
+
     async def acknowledge_later(self, provider_id: str, event_ids: Sequence[str]) -> int:
         """Take acknowledgements that came by another way, of what any replica sent; return how many were news."""
         events = await self._readers.run(find_events, provider_id, event_ids)
@@ -245,6 +263,11 @@ class RealtimeRelay:
         while self._unpublished:
             events, self._unpublished = self._unpublished, []
             await self._bus.publish(events)
+
+
+def _log_failure(future: asyncio.Future[bool]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        log.error("realtime.mismatch_unrecorded", detail=str(error))
 
 
 def _about(event: Event) -> dict[str, str | None]:

@@ -7,17 +7,20 @@ from monitor.domain.judgement import Fact, FactKind
 from monitor.domain.vocabulary import AttemptResult, Reason, Stage
 from monitor.store.evidence import Found, Sent
 
-_FAILURES: dict[str, Reason] = {
+_PUSH_FAILURES: dict[str, Reason] = {
     AttemptResult.REJECTED.value: Reason.PUSH_REJECTED,
     AttemptResult.GONE.value: Reason.PUSH_REJECTED,
     AttemptResult.ERROR.value: Reason.PUSH_REJECTED,
+}
+_REALTIME_FAILURES: dict[str, Reason] = {
+    AttemptResult.REJECTED.value: Reason.FIELD_MISMATCH,
     AttemptResult.UNACKNOWLEDGED.value: Reason.SUBSCRIBER_SILENT,
 }
 
 
 def facts_of(due: DueStage, found: Found) -> tuple[Fact, ...]:
     """The facts about one stage. Times in milliseconds since the epoch."""
-    if due.provider_id is None:
+    if due.provider_id is None or found.target_missing:
         return (Fact(FactKind.ABSENT, due.due_at, Reason.TARGET_MISSING),)
     match due.stage:
         case Stage.CHAT_ROOM | Stage.MESSAGE:
@@ -70,8 +73,9 @@ def _push(due: DueStage, pushes: list[Sent]) -> tuple[Fact, ...]:
 def _sent(due: DueStage, sent: Sent) -> Fact:
     if sent.delivered_at is not None:
         return Fact(FactKind.FOUND, sent.delivered_at, Reason.ON_TIME)
-    if sent.last_result in _FAILURES:
-        return Fact(FactKind.FAILED, due.due_at, _FAILURES[sent.last_result])
+    failures = _REALTIME_FAILURES if due.stage is Stage.REALTIME else _PUSH_FAILURES
+    if sent.last_result in failures:
+        return Fact(FactKind.FAILED, due.due_at, failures[sent.last_result])
     return Fact(FactKind.ABSENT, due.due_at, Reason.NEVER_ATTEMPTED)
 
 

@@ -341,7 +341,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_deliveries_open",
-            ["stage", "state"],
+            ["stage", "state", "target"],
             unique=False,
             sqlite_where=sa.text("state IN ('pending', 'retrying', 'dead')"),
             postgresql_where=sa.text("state IN ('pending', 'retrying', 'dead')"),

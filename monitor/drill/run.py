@@ -1,0 +1,211 @@
+"""Running the drill: every scenario in a copy of its own, side by side, with a timeline of what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import httpx
+import orjson
+from websockets.exceptions import WebSocketException
+
+from monitor.domain.rows import Fields
+from monitor.domain.vocabulary import PageState
+from monitor.drill.faults import GOOD_BOOKINGS, Scenario, well_behaved_subscriber
+from monitor.drill.receiver import ROUTING_KEY, Receiver
+from monitor.drill.sealed import GRACE_SECONDS, Sealed, seal, sealed, serving
+from monitor.settings import Settings
+from monitor.store.alerts import find_incident, incident_page
+from monitor.store.writer import StoreUnavailableError
+
+POLL_SECONDS = 0.1
+LONGEST_SECONDS = 240.0
+"""For one step to be seen; after it the scenario has failed."""
+
+
+class Moment(StrEnum):
+    """What is seen of a scenario, in this order."""
+
+    FAULT = "fault"
+    FIRST_BAD = "first bad booking judged"
+    FIRING = "alert firing"
+    PAGED = "page accepted"
+    REMOVED = "fault removed"
+    RESOLVED = "resolved"
+    PAGE_RESOLVED = "page resolved"
+
+
+@dataclass(slots=True)
+class Course:
+    """How a scenario went."""
+
+    scenario: Scenario
+    seconds: dict[Moment, float] = field(default_factory=dict)
+    """When each moment was seen, from the fault on."""
+    summary: str = ""
+    """What the page said."""
+    cause: str | None = None
+    """The cause class that the page named."""
+    failure: str | None = None
+    done: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether it went as it must."""
+        return self.done and self.failure is None
+
+
+class _FailedError(Exception):
+    """The scenario did not go as it must."""
+
+
+async def run_drill(
+    settings: Settings,
+    scenarios: tuple[Scenario, ...],
+    *,
+    page: bool,
+    progress: Callable[[list[Course]], None],
+) -> list[Course]:
+    """Run scenarios side by side; `progress` is told whenever something may have changed.
+
+    With `page` the pages go to the PagerDuty of the settings, else to a receiver of the drill's own.
+    """
+    courses = [Course(scenario) for scenario in scenarios]
+    receiver = Receiver()
+    with (
+        tempfile.TemporaryDirectory(prefix="booking-monitor-drill-") as directory,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+    ):
+        key, url = ROUTING_KEY, f"http://127.0.0.1:{listening.getsockname()[1]}"
+        if page and settings.pagerduty_routing_key is not None:
+            key, url = settings.pagerduty_routing_key.get_secret_value(), settings.pagerduty_url
+        async with serving(receiver.app, listening):
+            work = asyncio.gather(
+                *(_play(course, settings, Path(directory), receiver, key, url, page=page) for course in courses)
+            )
+            while not work.done():
+                progress(courses)
+                await asyncio.wait([work], timeout=POLL_SECONDS)
+            await work
+    progress(courses)
+    return courses
+
+
+async def _play(
+    course: Course, settings: Settings, directory: Path, receiver: Receiver, key: str, url: str, *, page: bool
+) -> None:
+    home = directory / course.scenario.name
+    home.mkdir()
+    try:
+        async with sealed(
+            seal(settings, home, routing_key=key, pagerduty_url=url), sender=course.scenario.sender
+        ) as copy:
+            await _follow(course, copy)
+        if not page:
+            _check_receiver(course, receiver, settings)
+    except (_FailedError, StoreUnavailableError, WebSocketException, httpx.HTTPError, OSError) as error:
+        course.failure = f"{type(error).__name__}: {error}".removeprefix("_FailedError: ")
+    course.done = True
+
+
+async def _follow(course: Course, copy: Sealed) -> None:
+    begun = time.monotonic()
+
+    def note(moment: Moment) -> None:
+        course.seconds[moment] = time.monotonic() - begun
+
+    note(Moment.FAULT)
+    rate = course.scenario.reason is not None
+    async with course.scenario.fault(copy):
+        if rate:
+            await _wait(copy, "no booking was judged bad", _first_bad(copy, course.scenario))
+            note(Moment.FIRST_BAD)
+            incident = await _wait(copy, "the alert did not fire", lambda: _incident(copy, course.scenario))
+            note(Moment.FIRING)
+            await _wait(copy, "the page was not accepted", lambda: _page_sent(copy, incident, "trigger"))
+            note(Moment.PAGED)
+        else:
+            await _wait(copy, "the alarm was not raised without the store", lambda: _blind_told(copy))
+            note(Moment.FIRING)
+            note(Moment.PAGED)
+    note(Moment.REMOVED)
+    if rate:
+        async with well_behaved_subscriber(copy):
+            for _ in range(GOOD_BOOKINGS):
+                await copy.book()
+            await asyncio.sleep(2 * GRACE_SECONDS)
+    incident = await _wait(
+        copy, "the incident did not resolve", lambda: _incident(copy, course.scenario, resolved=True)
+    )
+    note(Moment.RESOLVED)
+    await _wait(copy, "the page did not resolve", lambda: _page_sent(copy, incident, "resolve"))
+    note(Moment.PAGE_RESOLVED)
+    content = orjson.loads(incident["report"])
+    course.summary, course.cause = content["summary"], content["details"].get("cause_class")
+    expected = course.scenario.reason
+    if expected is not None and course.cause != expected.value:
+        raise _FailedError(f"the page names {course.cause}, not {expected.value}")
+
+
+def _check_receiver(course: Course, receiver: Receiver, settings: Settings) -> None:
+    """The receiver must have one trigger and one resolve of this alert, under one key, and nothing refused."""
+    if receiver.refused:
+        raise _FailedError(f"a page was refused: {receiver.refused[0]}")
+    _ = settings
+    name = course.scenario.alert.value
+    keys = {event["dedup_key"] for event in receiver.events if f"/{name}/" in event["dedup_key"]}
+    for key in keys:
+        actions = [event["event_action"] for event in receiver.events if event["dedup_key"] == key]
+        if actions[-1] != "resolve":
+            raise _FailedError(f"{key} was not resolved at the receiver")
+
+
+async def _wait(copy: Sealed, what: str, look: Callable[[], Awaitable[Fields | None]]) -> Fields:
+    _ = copy
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while time.monotonic() < deadline:
+        found = await look()
+        if found is not None:
+            return found
+        await asyncio.sleep(POLL_SECONDS)
+    raise _FailedError(f"{what} within {LONGEST_SECONDS:g} s")
+
+
+def _first_bad(copy: Sealed, scenario: Scenario) -> Callable[[], Awaitable[Fields | None]]:
+    async def look() -> Fields | None:
+        snapshot = copy.service.snapshot
+        if snapshot is None:
+            return None
+        bad = any(count.bad for count in snapshot.windows.values()) or any(snapshot.drift.values())
+        return {"scenario": scenario.name} if bad else None
+
+    return look
+
+
+async def _incident(copy: Sealed, scenario: Scenario, *, resolved: bool = False) -> Fields | None:
+    rows = await copy.service.readers.run(incident_page, before=None, active=False, limit=50)
+    for row in rows:
+        if row["alertname"] == scenario.alert.value and row["severity"] == "critical":
+            return row if not resolved or row["resolved_at"] is not None else None
+    return None
+
+
+async def _page_sent(copy: Sealed, incident: Fields, action: str) -> Fields | None:
+    found = await copy.service.readers.run(find_incident, incident["number"])
+    if found is None:
+        return None
+    for row in found.pages:
+        if row["action"] == action and row["state"] == PageState.SENT.value:
+            return row
+    return None
+
+
+async def _blind_told(copy: Sealed) -> Fields | None:
+    told = copy.service.alarms.pager.told_blind
+    return {"told": sorted(told)} if told else None

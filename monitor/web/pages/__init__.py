@@ -1,0 +1,1 @@
+"""The pages for people: the status of everything, one incident, one booking."""

@@ -1,0 +1,1 @@
+"""The pages as HTML, each from values. Pure."""

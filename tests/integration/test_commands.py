@@ -1,0 +1,191 @@
+"""The commands that touch a store or a running instance."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from support.process import free_port
+from support.service import API_TOKEN, RunningService, running_service
+from typer.testing import CliRunner
+
+from monitor.cli import FAILED, MISUSED, app
+from monitor.store.engine import EmbeddedLock, parse_url
+from monitor.store.revision import NEWEST
+
+RUNNER = CliRunner()
+SECRET = "a-secret-of-these-tests-that-is-long-enough"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[RunningService]:
+    with running_service(api_tokens=API_TOKEN, provider_token_secret=SECRET) as running:
+        yield running
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    """URL of a web server that is no booking-monitor."""
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_db_upgrade_makes_the_tables_once(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOOKING_MONITOR_DATABASE_URL", database_url)
+    first, second = (RUNNER.invoke(app, ["db", "upgrade"]) for _ in range(2))
+    assert (first.exit_code, first.output) == (0, f"upgraded from empty to {NEWEST}\n")
+    assert (second.exit_code, second.output) == (0, "already up to date\n")
+
+
+def test_db_upgrade_leaves_an_embedded_store_alone_that_is_in_use(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOOKING_MONITOR_DATABASE_URL", sqlite_url)
+    lock = EmbeddedLock(parse_url(sqlite_url))
+    lock.acquire()
+    try:
+        result = RUNNER.invoke(app, ["db", "upgrade"])
+    finally:
+        lock.release()
+    assert result.exit_code == FAILED
+    assert "is in use by another booking-monitor" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["serve"], ["db", "upgrade"]])
+def test_a_store_that_is_not_there_is_said_without_its_password(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOOKING_MONITOR_PORT", "0")
+    monkeypatch.setenv("BOOKING_MONITOR_DATABASE_URL", f"postgresql://u:hunter2@127.0.0.1:{free_port()}/d")
+    result = RUNNER.invoke(app, words)
+    assert result.exit_code == FAILED
+    assert "Connection refused" in result.stderr
+    assert "hunter2" not in result.output + result.stderr
+
+
+def test_check_passes_on_a_running_instance_and_leaves_nothing_behind(service: RunningService) -> None:
+    result = RUNNER.invoke(app, ["check", "--url", service.url, "--token", API_TOKEN])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    for line, step in zip(
+        lines,
+        ("Booking Creation", "Chat Room Creation", "Notification Creation", "Realtime Subscription"),
+        strict=False,
+    ):
+        assert line.startswith(f"✅ {step}: ")
+        assert " PASS  " in line
+        assert line.endswith(" ms")
+    assert lines[-1] == "🎉 ALL TESTS PASSED! Pipeline working correctly."
+    with sqlite3.connect(service.database_path) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM bookings").fetchone() == (0,)
+        assert connection.execute("SELECT COUNT(*) FROM stages").fetchone() == (0,)
+
+
+def test_check_answers_machines_in_json(service: RunningService) -> None:
+    result = RUNNER.invoke(
+        app, ["check", "--json"], env={"BOOKING_MONITOR_URL": service.url, "BOOKING_MONITOR_TOKEN": API_TOKEN}
+    )
+    report = json.loads(result.output)
+    assert result.exit_code == 0
+    assert report["ok"]
+    assert report["steps"] == dict.fromkeys(("booking", "chat_room", "notification", "realtime"), True)
+    assert set(report["seconds"]) == set(report["steps"])
+    assert report["errors"] == {}
+
+
+@pytest.mark.parametrize("token", ["a-token-that-nobody-knows", None])
+def test_check_fails_with_its_reason_where_it_is_not_let_in(service: RunningService, token: str | None) -> None:
+    result = RUNNER.invoke(app, ["check", "--url", service.url, *(["--token", token] if token else [])])
+    assert result.exit_code == FAILED
+    assert result.output.count("FAIL") == 4
+    assert "Booking Creation: POST /v1/bookings answered 401, not 201" in result.output
+
+
+def test_check_fails_where_nobody_listens() -> None:
+    result = RUNNER.invoke(app, ["check", "--url", f"http://127.0.0.1:{free_port()}", "--timeout", "1"])
+    assert result.exit_code == FAILED
+    errors = [line.partition(":")[0] for line in result.output.splitlines()[5:]]
+    assert errors == ["Booking Creation", "Chat Room Creation", "Notification Creation", "Realtime Subscription"]
+
+
+def test_check_fails_at_a_stranger(stranger: str) -> None:
+    assert RUNNER.invoke(app, ["check", "--url", stranger, "--timeout", "1"]).exit_code == FAILED
+
+
+def test_check_refuses_what_is_no_url() -> None:
+    result = RUNNER.invoke(app, ["check", "--url", "http://127.0.0.1:port"])
+    assert result.exit_code == MISUSED
+    assert "error: --url: Invalid port: 'port'" in result.stderr
+
+
+def test_watch_shows_the_journeys_of_an_instance(service: RunningService) -> None:
+    with service.client() as client:
+        made = client.post(
+            "/v1/bookings",
+            json={"provider_id": "t-17", "provider_name": "Ayu", "customer_id": "c-9", "customer_name": "Sam"},
+        ).json()
+    result = RUNNER.invoke(app, ["watch", "--once", "--url", service.url, "--token", API_TOKEN])
+    assert result.exit_code == 0
+    assert made["booking"]["id"][-12:] in result.output
+    nobody = ["watch", "--once", "--url", service.url, "--token", API_TOKEN, "--provider-id", "nobody"]
+    assert "No journeys yet" in RUNNER.invoke(app, nobody).output
+
+
+def test_redrive_says_how_many_deliveries_it_drives(service: RunningService) -> None:
+    result = RUNNER.invoke(app, ["redrive", "--url", service.url, "--token", API_TOKEN, "--stage", "push"])
+    assert (result.exit_code, result.output) == (0, "0 deliveries are being driven again\n")
+    refused = RUNNER.invoke(app, ["redrive", "--url", service.url, "--token", API_TOKEN, "--stage", "chat_room"])
+    assert refused.exit_code == FAILED
+    assert f"{service.url} answered 422: " in refused.stderr
+
+
+@pytest.mark.parametrize("words", [["watch", "--once"], ["redrive"]])
+def test_a_call_says_what_it_met_instead_of_an_instance(
+    words: list[str], stranger: str, service: RunningService
+) -> None:
+    met = {
+        stranger: "answered 200, and not as a booking-monitor does",
+        f"http://127.0.0.1:{free_port()}": "does not answer: ConnectError",
+        "http://127.0.0.1:port": "does not answer: InvalidURL",
+        "nonsense": "does not answer: UnsupportedProtocol",
+        service.url: "answered 401: ",
+    }
+    for url, message in met.items():
+        result = RUNNER.invoke(app, [*words, "--url", url])
+        assert result.exit_code == FAILED
+        assert f"error: {url} {message}" in result.stderr
+
+
+def test_serve_says_which_address_it_cannot_have(
+    service: RunningService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOOKING_MONITOR_PORT", str(service.port))
+    result = RUNNER.invoke(app, ["serve"])
+    assert result.exit_code == FAILED
+    assert f"cannot listen on 127.0.0.1 port {service.port}: Address already in use" in result.stderr
