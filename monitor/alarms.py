@@ -57,6 +57,7 @@ class Alarms:
         self._writer = writer
         self._leadership = leadership
         self._now = now
+        self._snapshot = snapshot
         self._client = http_client()
         self.channels = self._open_channels()
         self._heartbeat = None if settings.heartbeat_url is None else Heartbeat(self._client, settings.heartbeat_url)
@@ -98,8 +99,9 @@ class Alarms:
             await self._announce()
 
     async def page(self) -> None:
-        """Send what is due between two evaluations."""
-        if self._leadership.leads:
+        """Send what is due between two evaluations, if anything waits."""
+        snapshot = self._snapshot()
+        if snapshot is not None and snapshot.oldest_page_at and self._leadership.leads:
             await self.pager.run(self._leadership.fence)
 
     async def beat(self, unready: list[str]) -> None:

@@ -15,6 +15,7 @@ import uvicorn
 from monitor.domain.times import milliseconds
 from monitor.service import Service
 from monitor.settings import Settings
+from monitor.telemetry import logs
 from monitor.telemetry.logs import get_logger
 from monitor.web.app import create_app
 from monitor.web.connection import BoundedProtocol
@@ -88,6 +89,7 @@ def _end(server: uvicorn.Server, service: Service, last_resort: threading.Timer)
 def _give_up() -> None:
     """What was answered is on disk; what was not, the next start takes up or its caller sends again."""
     log.critical("service.stop_overdue", seconds=EXIT_SECONDS)
+    logs.flush()
     os._exit(1)
 
 

@@ -9,7 +9,7 @@ from monitor.domain.platform import Platform
 from monitor.domain.times import Now
 from monitor.domain.traces import trace_id
 from monitor.domain.vocabulary import SLIS, Stage
-from monitor.store.judging import RecordMark, RecordVerdicts, VerdictsOutdatedError, find_due
+from monitor.store.judging import RecordMark, RecordVerdicts, VerdictsOutdatedError, find_due, stages_due
 from monitor.store.leases import Fence
 from monitor.store.readers import Readers
 from monitor.store.writer import Writer
@@ -44,7 +44,7 @@ class Judge:
         Raises StoreUnavailableError or FencedOffError; what was judged until then stays judged.
         """
         judged = 0
-        for stage in Stage:
+        for stage in await self._readers.run(stages_due, self._now() - self._settle):
             while True:
                 due = await self._readers.run(find_due, stage, self._now() - self._settle, BATCH)
                 if not due:

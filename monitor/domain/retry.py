@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_SPREAD = 0.4
+_SPREAD = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class RetryPolicy:
     def delay(self, attempts: int, chance: float, asked: float | None = None) -> int | None:
         """Milliseconds to wait after `attempts` attempts, or None when it was the last.
 
-        `chance` in [0, 1) shortens the delay by up to two fifths, so that what failed together does not
+        `chance` in [0, 1) spreads the delay by a fifth either way, so that what failed together does not
         return together. `asked` is what the receiver wants (Retry-After, seconds) and is the least.
         """
         if attempts >= self.attempts:
             return None
         planned = min(self.first_delay << min(attempts - 1, 40), self.longest_delay)
-        spread = round(planned * (1 - _SPREAD * chance))
+        spread = min(round(planned * (1 - _SPREAD + 2 * _SPREAD * chance)), self.longest_delay)
         return max(spread, round((asked or 0) * 1000))

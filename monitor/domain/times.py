@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 Now = Callable[[], int]
 """A clock: the present instant, in milliseconds since the epoch."""
@@ -18,7 +19,13 @@ LAST_INSTANT = 253_402_300_799_999
 def rfc3339(instant: int) -> str:
     """Write an instant as `2026-12-01T14:00:00.000Z`."""
     seconds, milliseconds = divmod(instant, SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+    return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _to_the_second(seconds: int) -> str:
+    """Most instants that are written share their second with others."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def optional_rfc3339(instant: int | None) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, exists, select
 
 from monitor.domain.due import DueStage, Judged
 from monitor.domain.ledger import DURATION_BUCKETS, Count, Mark
@@ -33,6 +33,17 @@ from monitor.store.tables import (
 
 class VerdictsOutdatedError(Exception):
     """Some of the stages were judged or removed meanwhile; nothing was written."""
+
+
+def stages_due(connection: Connection, due_before: int) -> list[Stage]:
+    """The kinds of stages of which any is undecided and due: one look at the index for each, all in one query."""
+    query = select(
+        *(
+            exists().where(stages.c.outcome.is_(None), stages.c.stage == stage.value, stages.c.due_at <= due_before)
+            for stage in Stage
+        )
+    )
+    return [stage for stage, due in zip(Stage, connection.execute(query).one(), strict=True) if due]
 
 
 def find_due(connection: Connection, stage: Stage, due_before: int, limit: int) -> list[DueStage]:

@@ -14,6 +14,7 @@ from monitor.domain.ledger import Counter
 from monitor.domain.lifecycle import Response
 from monitor.domain.notifying import notification_row
 from monitor.domain.vocabulary import DeliveryState, RepairResult, Stage, Traffic
+from monitor.store.bookings import find
 from monitor.store.commands import Single
 from monitor.store.leases import Fence, check_fence
 from monitor.store.statements import add_counts, insert_rows, is_one_of
@@ -75,7 +76,7 @@ class RepairStage(Single[bool]):
     def run(self, connection: Connection) -> bool:
         """Say of each whether there was a booking to repair."""
         provider_id = self.due.provider_id
-        if provider_id is None:
+        if provider_id is None or find(connection, self.due.booking_id) is None:
             return False
         match self.due.stage:
             case Stage.CHAT_ROOM | Stage.MESSAGE:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
 from monitor.domain.ledger import DURATION_BUCKETS, Count, Counter, Durations, Exemplar, Mark, Overdue, Snapshot
 from monitor.domain.times import MINUTE
@@ -88,51 +88,43 @@ def read_windows(connection: Connection, now: int) -> dict[tuple[Stage, Traffic,
     """Exact counts of every window that ends with `now` (milliseconds since the epoch)."""
     cuts = {window: spans(now, window.seconds) for window in Window}
     counts: defaultdict[tuple[Stage, Traffic, Window], Count] = defaultdict(Count)
-    minute_spans = {window: [cut.minutes] for window, cut in cuts.items() if cut.minutes[0] < cut.minutes[1]}
-    second_spans = {window: list(cut.seconds) for window, cut in cuts.items()}
-    for table, chosen in ((sli_minutes, minute_spans), (sli_seconds, second_spans)):
-        for (sli, traffic, window), count in _sum_spans(connection, table, chosen):
-            counts[Stage(sli), Traffic(traffic), window] += count
+    _add_minutes(connection, {window: cut.minutes for window, cut in cuts.items()}, counts)
+    _add_seconds(connection, {window: cut.seconds for window, cut in cuts.items()}, counts)
     return dict(counts)
 
 
-def _sum_spans(
-    connection: Connection, table: Table, chosen: dict[Window, list[tuple[int, int]]]
-) -> list[tuple[tuple[str, str, Window], Count]]:
-    """Sum every span of every window in one pass over each stretch of rows that is needed."""
-    bucket = next(iter(table.primary_key.columns))
-    found = []
-    for stretch, members in _stretches(chosen):
-        columns: list[ColumnElement[Any]] = []
-        for _, (start, end) in members:
-            inside = (bucket >= start) & (bucket < end)
-            columns += [func.sum(case((inside, table.c[name]), else_=0)) for name in ("events", "bad")]
-        query = (
-            select(table.c.sli, table.c.traffic, *columns)
-            .where(bucket >= stretch[0], bucket < stretch[1])
-            .group_by(table.c.sli, table.c.traffic)
-        )
-        for sli, traffic, *sums in connection.execute(query):
-            for position, (window, _) in enumerate(members):
-                count = Count(int(sums[2 * position]), int(sums[2 * position + 1]))
-                found.append(((sli, traffic, window), count))
-    return found
-
-
 _Span = tuple[int, int]
+_Counts = defaultdict[tuple[Stage, Traffic, Window], Count]
 
 
-def _stretches(chosen: dict[Window, list[_Span]]) -> list[tuple[_Span, list[tuple[Window, _Span]]]]:
-    """Put overlapping spans together, so that no row is read twice and none between them is read at all."""
-    ordered = sorted((span, window) for window, some in chosen.items() for span in some)
-    stretches: list[tuple[_Span, list[tuple[Window, _Span]]]] = []
-    for span, window in ordered:
-        if stretches and span[0] < stretches[-1][0][1]:
-            (start, end), members = stretches[-1]
-            stretches[-1] = ((start, max(end, span[1])), [*members, (window, span)])
-        else:
-            stretches.append((span, [(window, span)]))
-    return stretches
+def _add_minutes(connection: Connection, chosen: dict[Window, _Span], counts: _Counts) -> None:
+    """Sum the whole minutes of all windows, in the database and in one pass: the longest has thousands of them."""
+    table, windows = sli_minutes.c, [window for window, (start, end) in chosen.items() if start < end]
+    columns: list[ColumnElement[Any]] = []
+    for window in windows:
+        inside = (table.minute >= chosen[window][0]) & (table.minute < chosen[window][1])
+        columns += [func.sum(case((inside, column), else_=0)) for column in (table.events, table.bad)]
+    first, last = min(chosen[window][0] for window in windows), max(chosen[window][1] for window in windows)
+    query = (
+        select(table.sli, table.traffic, *columns)
+        .where(table.minute >= first, table.minute < last)
+        .group_by(table.sli, table.traffic)
+    )
+    for sli, traffic, *sums in connection.execute(query):
+        for position, window in enumerate(windows):
+            count = Count(int(sums[2 * position]), int(sums[2 * position + 1]))
+            counts[Stage(sli), Traffic(traffic), window] += count
+
+
+def _add_seconds(connection: Connection, chosen: dict[Window, tuple[_Span, ...]], counts: _Counts) -> None:
+    """Add the seconds at the edges of all windows: a few dozen each, so that they are summed here."""
+    table = sli_seconds.c
+    edges = {span for some in chosen.values() for span in some}
+    query = select(sli_seconds).where(or_(*((table.second >= start) & (table.second < end) for start, end in edges)))
+    for second, sli, traffic, events, bad in connection.execute(query):
+        for window, some in chosen.items():
+            if any(start <= second < end for start, end in some):
+                counts[Stage(sli), Traffic(traffic), window] += Count(events, bad)
 
 
 def _counters(connection: Connection) -> defaultdict[str, dict[tuple[str, str], int]]:

@@ -7,11 +7,13 @@ Every event gets its time, its level and, where there is one, its trace; persona
 
 from __future__ import annotations
 
+import atexit
 import logging
 import re
 import sys
 import threading
 import time
+from collections import deque
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,10 +24,13 @@ from monitor.telemetry import privacy
 from monitor.telemetry.tracing import current
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from structlog.typing import EventDict, FilteringBoundLogger
 
+BATCH_SECONDS = 0.02
+"""For which lines are collected before they are written together."""
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _QUIET = (
@@ -69,6 +74,7 @@ def configure(level: str, form: LogFormat | None = None, stream: BinaryIO | None
     terminal = stream is None and sys.stderr.isatty()
     if form is None:
         form = LogFormat.CONSOLE if terminal else LogFormat.JSON
+    _sink.flush()
     _sink.stream = stream
     _processors[:] = [_enrich, _render_json if form is LogFormat.JSON else _Console(colors=terminal)]
     structlog.configure(
@@ -82,29 +88,69 @@ def configure(level: str, form: LogFormat | None = None, stream: BinaryIO | None
     threading.excepthook = _uncaught_in_thread
 
 
+def flush() -> None:
+    """Write what was logged so far, now. It is written at the end of the process in any case."""
+    _sink.flush()
+
+
 class _Sink:
-    """Writes lines. A log that cannot be written must not fail a booking: lost lines are counted and told later."""
+    """Writes lines, in batches from a thread of its own: a write per line would stop the event loop each time.
+
+    A log that cannot be written must not fail a booking: lost lines are counted and told later.
+    """
 
     def __init__(self) -> None:
         self.stream: BinaryIO | None = None
+        self._lines: deque[bytes] = deque()
+        self._wake = threading.Event()
+        self._paused = threading.Event()
         self._lock = threading.Lock()
         self._lost = 0
+        self._writer: threading.Thread | None = None
 
     def msg(self, line: bytes) -> None:
+        self._lines.append(line)
+        if not self._wake.is_set():
+            self._begin()
+
+    def flush(self) -> None:
+        """Write what waits, now."""
         with self._lock:
+            lines = list(self._take())
+            if not lines:
+                return
             stream = sys.stderr.buffer if self.stream is None else self.stream
+            if self._lost:
+                fields = {"timestamp": _timestamp(), "level": "warning", "event": "log.lines_lost"}
+                lines.append(_dumps({**fields, "lines": self._lost}))
             try:
-                stream.write(line)
-                if self._lost:
-                    fields = {"timestamp": _timestamp(), "level": "warning", "event": "log.lines_lost"}
-                    stream.write(_dumps({**fields, "lines": self._lost}))
+                stream.write(b"".join(lines))
                 stream.flush()
                 self._lost = 0
             except (OSError, ValueError):  # a closed stream is a ValueError
-                self._lost += 1
+                self._lost += len(lines)
+
+    def _take(self) -> Iterator[bytes]:
+        while self._lines:
+            yield self._lines.popleft()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._writer is None or not self._writer.is_alive():  # none yet, or none in this fork
+                self._writer = threading.Thread(target=self._run, name="log", daemon=True)
+                self._writer.start()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._paused.wait(BATCH_SECONDS)  # never set: a pause in which more lines come together
+            self._wake.clear()
+            self.flush()
 
 
 _sink = _Sink()
+atexit.register(_sink.flush)
 
 
 class _Named:
@@ -244,6 +290,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
         sys.__excepthook__(kind, error, trace)
     else:
         get_logger(__name__).critical("process.crashed", exc_info=error)
+        _sink.flush()
 
 
 def _uncaught_in_thread(crash: threading.ExceptHookArgs) -> None:

@@ -35,6 +35,7 @@ def create_app(service: Service) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # we have our own
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )

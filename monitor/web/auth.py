@@ -8,6 +8,7 @@ import ipaddress
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import jwt
@@ -160,6 +161,7 @@ def _check_local(headers: Mapping[str, str]) -> None:
         raise ProblemError(403, "Without API tokens only pages and programs of this machine are answered.")
 
 
+@lru_cache(maxsize=256)
 def _is_local(url: str) -> bool:
     try:
         host = urlsplit(url).hostname or ""

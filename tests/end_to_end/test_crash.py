@@ -47,6 +47,7 @@ def service() -> Iterator[RunningService]:
         service._port = fixed_port()
         yield service
         service.kill()
+        service._client.close()
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:

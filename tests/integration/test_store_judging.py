@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ def judged(due: Sequence[DueStage], verdict: Verdict = GOOD) -> tuple[Judged, ..
 
 async def events(store: Store) -> int:
     """Stages counted so far."""
-    return await store.value("SELECT coalesce(sum(total), 0) AS n FROM sli_totals")
+    return int(await store.value("SELECT coalesce(sum(total), 0) AS n FROM sli_totals"))
 
 
 async def test_a_stage_is_due_from_its_due_time_on_and_until_it_is_judged(store: Store) -> None:
@@ -127,18 +128,10 @@ async def test_judges_of_several_replicas_count_each_stage_once(postgresql_url: 
             for batch in batches
             for store in (one, other)
         ]
-        results = [await settle(future) for future in futures]
-        assert set(results) == {None, VerdictsOutdatedError}
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        assert {type(result) for result in results} == {type(None), VerdictsOutdatedError}
         decided = await one.value("SELECT count(*) AS n FROM stages WHERE outcome IS NOT NULL")
         assert await events(one) == decided >= 40
-
-
-async def settle(future: object) -> type[BaseException] | None:
-    try:
-        await future  # type: ignore[misc] - a future of any result
-    except VerdictsOutdatedError as error:
-        return type(error)
-    return None
 
 
 async def test_a_judge_who_lost_the_lease_writes_nothing(store: Store) -> None:
@@ -218,13 +211,14 @@ async def test_the_judge_decides_all_that_is_due_and_nothing_else(store: Store) 
     assert snapshot.bookings == {(Traffic.REAL, "embedded"): 35}
 
 
-# A history: what was judged, as (seconds before now that it was due, stage, traffic, outcome and reason, seconds to evidence)
 VERDICTS = st.sampled_from(sorted({pair for pairs in REASONS.values() for pair in pairs}))
 AGES = st.one_of(
     st.integers(-70, 70),
     *[st.integers(window.seconds - 61, window.seconds + 61) for window in Window],
     st.integers(0, 80 * 3600),
 )
+Drawn = list[tuple[int, int, Stage, Traffic, tuple[Outcome, Reason], int | None, str | None]]
+"""Of each stage: the age of its due time (s, ms), what it is, its verdict, when evidence came (ms), its trace."""
 HISTORIES = st.lists(
     st.tuples(
         AGES,
@@ -239,9 +233,7 @@ HISTORIES = st.lists(
 )
 
 
-def history_of(
-    now: int, drawn: list[tuple[int, int, Stage, Traffic, tuple[Outcome, Reason], int | None, str | None]]
-) -> list[Judged]:
+def history_of(now: int, drawn: Drawn) -> list[Judged]:
     made = []
     for number, (age, milliseconds, stage, traffic, (outcome, reason), evidence, traceparent) in enumerate(drawn):
         due_at = (now // SECOND - age) * SECOND + milliseconds
@@ -262,7 +254,7 @@ def connection(database_url: str) -> object:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_count_agrees_with_the_stages(
     connection: Connection,
-    drawn: list[tuple[int, int, Stage, Traffic, tuple[Outcome, Reason], int | None, str | None]],
+    drawn: Drawn,
     now: int,
     cut: int,
 ) -> None:

@@ -33,6 +33,7 @@ class Written:
 
     @property
     def text(self) -> str:
+        logs.flush()
         return self.stream.getvalue().decode()
 
     @property
@@ -354,6 +355,7 @@ def test_a_log_that_cannot_be_written_fails_nobody_and_is_owned_up_to_later(conf
     stream.broken = True
     log.info("booking.created")
     log.info("booking.created")
+    logs.flush()
     stream.broken = False
     log.info("booking.expired")
     expired, lost = written.events

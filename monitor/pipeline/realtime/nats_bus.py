@@ -56,7 +56,7 @@ class NatsBus:
                         max_reconnect_attempts=-1,
                         reconnect_time_wait=_RECONNECT_WAIT_SECONDS,
                         connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-                        pending_size=_PENDING_BYTES,
+                        pending_size=2 * _PENDING_BYTES,  # beyond it the client would wait for a server that hangs
                         ping_interval=_PING_SECONDS,
                         max_outstanding_pings=_PINGS_UNANSWERED,
                         error_cb=_note_error,
@@ -75,8 +75,6 @@ class NatsBus:
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Tell the others of a group of events, in as few messages as hold them."""
-        if not self._client.is_connected or self._client.pending_data_size > _PENDING_BYTES:
-            return
         batch: list[_Sent] = []
         size = 0
         for event in events:
@@ -105,6 +103,8 @@ class NatsBus:
         await _close(self._client)
 
     async def _send(self, batch: list[_Sent]) -> None:
+        if not self._client.is_connected or self._client.pending_data_size > _PENDING_BYTES:
+            return
         try:
             await self._client.publish(SUBJECT, orjson.dumps({"from": self._replica, "events": batch}))
         except (nats.errors.Error, OSError) as error:
@@ -122,7 +122,7 @@ def _decode(data: bytes, replica: str) -> list[Event]:
                 _text(booking_id),
                 _text(provider_id),
                 int(sequence),
-                orjson.dumps(booking),
+                _object(booking),
                 None if trace is None else _text(trace),
             )
             for event_id, booking_id, provider_id, sequence, booking, trace in message["events"]
@@ -138,11 +138,20 @@ def _text(value: object) -> str:
     return value
 
 
+def _object(value: object) -> bytes:
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return orjson.dumps(value)
+
+
 async def _close(client: Client) -> None:
-    try:
-        async with asyncio.timeout(_CLOSE_SECONDS):
-            await client.close()
-    except (nats.errors.Error, OSError, TimeoutError) as error:
+    """Close a connection, or give up: the client would wait for a server that hangs, and may ignore a cancellation."""
+    closing = asyncio.create_task(client.close())
+    _, unfinished = await asyncio.wait((closing,), timeout=_CLOSE_SECONDS)
+    if unfinished:
+        closing.cancel()
+        log.warning("bus.not_closed", error="TimeoutError")
+    elif (error := closing.exception()) is not None:
         log.warning("bus.not_closed", error=type(error).__name__)
 
 

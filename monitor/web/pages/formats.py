@@ -37,6 +37,11 @@ def share(count: Count) -> str:
     return f"{permille // 10}.{permille % 10} %"
 
 
+def unbroken(text: str) -> str:
+    """Keep percentages on one line."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def number(count: int, one: str, several: str | None = None) -> str:
     """Write `1 booking` or `1,200 bookings`."""
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"

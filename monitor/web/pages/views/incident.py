@@ -8,7 +8,7 @@ from typing import Any
 from monitor.domain.rows import Fields
 from monitor.store.alerts import FullIncident
 from monitor.web.pages.facts import Incident, Level
-from monitor.web.pages.formats import at, booking_link, from_rfc3339, length, when
+from monitor.web.pages.formats import at, booking_link, from_rfc3339, length, unbroken, when
 from monitor.web.pages.html import Html, Node, h
 from monitor.web.pages.views import layout, pieces
 from monitor.web.pages.views.pieces import Entry
@@ -44,7 +44,7 @@ def _head(incident: Incident, now: int) -> Html:
         state += [", after ", length(incident.resolved_at - incident.fired_at)]
     return h.article(
         h.div(pieces.state_badges(incident), h.span(f"Incident {incident.number}", class_="aside"), class_="heading"),
-        h.h1(content.summary),
+        h.h1(unbroken(content.summary)),
         h.p(state),
         h.p("Acknowledged ", when(incident.acknowledged_at, now), ".") if incident.acknowledged_at else None,
         pieces.cause(content),

@@ -28,6 +28,7 @@ from monitor.web.pages.formats import (
     money,
     number,
     share,
+    unbroken,
     until,
     words,
 )
@@ -58,7 +59,11 @@ def page(facts: Facts, sections: Sections, *, signed_in: bool) -> str:
     found = verdict(facts)
     return layout.page(
         h.div(part("verdict"), role="status", aria_live="polite"),
+        part("truth", "truth"),
         part("notices"),
+        h.nav(
+            h.ul([h.li(h.a(name, href=f"#{key}")) for key, name in _JUMPS]), aria_label="On this page", class_="jumps"
+        ),
         part("firing"),
         h.section(
             h.div(
@@ -83,10 +88,11 @@ def page(facts: Facts, sections: Sections, *, signed_in: bool) -> str:
                 class_="cards",
             ),
             aria_labelledby="rates-heading",
+            id="rates",
         ),
         h.div(
-            h.div(part("overdue"), part("deliveries"), part("pages"), class_="column"),
-            h.div(part("canary"), part("incidents"), class_="column"),
+            h.div(part("overdue"), part("deliveries"), class_="column"),
+            h.div(part("pages"), part("canary"), part("incidents"), class_="column"),
             class_="columns",
         ),
         title=title(found, facts),
@@ -98,6 +104,16 @@ def page(facts: Facts, sections: Sections, *, signed_in: bool) -> str:
     )
 
 
+_JUMPS = (
+    ("rates", "Rates"),
+    ("overdue", "Overdue"),
+    ("deliveries", "Deliveries"),
+    ("pages", "Pages"),
+    ("canary", "Canary"),
+    ("incidents", "Incidents"),
+)
+
+
 def title(found: Verdict, facts: Facts) -> str:
     """What the browser's tab says."""
     return f"{found.headline} · {facts.environment} · Booking Monitor"
@@ -106,7 +122,8 @@ def title(found: Verdict, facts: Facts) -> str:
 def sections(facts: Facts) -> Sections:
     """All parts that are kept up to date, but for the plots."""
     parts = {
-        "verdict": _verdict(verdict(facts), facts),
+        "verdict": _verdict(verdict(facts)),
+        "truth": _truth(facts),
         "notices": _notices(facts),
         "firing": _firing(facts),
         "overdue": _overdue(facts),
@@ -124,21 +141,19 @@ def plots(facts: Facts) -> Sections:
     return {key: _plots(facts, sli).text for key, sli in zip(PLOTS, SLIS, strict=True)}
 
 
-def _verdict(found: Verdict, facts: Facts) -> Html:
-    judged_at = facts.judged_at
+def _verdict(found: Verdict) -> Html:
     return h.div(
         h.h1(found.headline),
         h.ul([h.li(note) for note in found.notes], class_="notes") if found.notes else None,
-        h.p(
-            ["Bookings judged ", ago(judged_at, facts.now), ", "]
-            if judged_at is not None
-            else "No bookings judged yet, ",
-            "ledger read at ",
-            at(facts.snapshot.at, facts.now),
-            class_="truth",
-        ),
         class_=f"verdict {found.level.value}",
     )
+
+
+def _truth(facts: Facts) -> Html:
+    judged: Node = "No bookings judged yet"
+    if facts.judged_at is not None:
+        judged = ["Bookings judged ", ago(facts.judged_at, facts.now)]
+    return h.p(judged, ", ledger read at ", at(facts.snapshot.at, facts.now))
 
 
 def _notices(facts: Facts) -> Html:
@@ -175,7 +190,9 @@ def _firing(facts: Facts) -> Html:
     firing, blind, pending = facts.firing, facts.blind, facts.pending
     if not firing and blind is None and not pending:
         return Html("")
-    cards = [] if blind is None else [h.article(h.h3(blind.summary), pieces.links(blind), class_="incident bad")]
+    cards = (
+        [] if blind is None else [h.article(h.h3(unbroken(blind.summary)), pieces.links(blind), class_="incident bad")]
+    )
     cards += [_incident(incident, facts.now) for incident in firing]
     return h.section(
         h.h2("Firing" if cards else "About to fire", id="firing-heading"),
@@ -193,7 +210,7 @@ def _incident(incident: Incident, now: int) -> Html:
             h.span("firing ", ago(incident.fired_at, now), class_="aside"),
             class_="heading",
         ),
-        h.h3(h.a(content.summary, href=f"/incidents/{incident.number}")),
+        h.h3(h.a(unbroken(content.summary), href=f"/incidents/{incident.number}")),
         pieces.cause(content),
         pieces.evidence(content, now, samples=SHOWN_SAMPLES),
         pieces.links(content),
@@ -411,7 +428,8 @@ def _incidents(facts: Facts) -> Html:
             [
                 h.li(
                     h.p(
-                        h.a(f"{one.number}: {one.content.summary}", href=f"/incidents/{one.number}"), class_="row-head"
+                        h.a(unbroken(f"{one.number}: {one.content.summary}"), href=f"/incidents/{one.number}"),
+                        class_="row-head",
                     ),
                     h.p(
                         clock(one.fired_at, facts.now),

@@ -1,0 +1,281 @@
+"""Bounds on what a caller may send and on what the service takes at once, against the real service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import uvicorn
+from support.bookings import booking, make, problem, row_counts
+from support.service import RunningService, running_service
+from support.waiting import wait_until
+
+from monitor.web.connection import BoundedProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+BODY_LIMIT = 65_536
+JSON = {"Content-Type": "application/json"}
+ROUTES_WITH_A_BODY = (
+    "POST /v1/bookings",
+    "POST /v1/deliveries/redrive",
+    "POST /v1/realtime/acknowledgements",
+    "PUT /v1/providers/t-1/push-subscriptions",
+    "DELETE /v1/providers/t-1/push-subscriptions",
+    "POST /v1/chat-rooms/00000000-0000-0000-0000-000000000000/messages",
+)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[RunningService]:
+    with running_service() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def client(service: RunningService) -> Iterator[httpx.Client]:
+    with service.client() as client:
+        yield client
+
+
+def pieces(size: int) -> Iterator[bytes]:
+    """A body whose length is not declared."""
+    for _ in range(size // 8192):
+        yield b" " * 8192
+
+
+@pytest.mark.parametrize("route", ROUTES_WITH_A_BODY)
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+def test_a_body_of_a_megabyte_is_refused_and_nothing_is_stored(
+    service: RunningService,
+    client: httpx.Client,
+    route: str,
+    declared: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    method, path = route.split()
+    before = row_counts(service.database_path)
+    content: Any = b" " * 1_048_576 if declared else pieces(1_048_576)
+    answer = client.request(method, path, content=content, headers=JSON)
+    assert str(BODY_LIMIT) in problem(answer, 413)["detail"]
+    assert row_counts(service.database_path) == before
+
+
+def test_a_body_is_refused_before_it_is_all_there(service: RunningService) -> None:
+    head = b"POST /v1/deliveries/redrive HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    for body in (
+        b"Content-Length: 1000000000\r\n\r\n{",
+        b"Transfer-Encoding: chunked\r\n\r\n20000\r\n" + b" " * 0x20000,
+    ):
+        with speaking(service, head + body) as connection:
+            assert b" 413 " in connection.recv(65_536)
+
+
+def test_the_largest_body_that_is_allowed_is_taken(client: httpx.Client) -> None:
+    body = json.dumps(booking()).encode()
+    answer = client.post("/v1/bookings", content=body + b" " * (BODY_LIMIT - len(body)), headers=JSON)
+    assert answer.status_code == 201
+    problem(client.post("/v1/bookings", content=body + b" " * (BODY_LIMIT + 1 - len(body)), headers=JSON), 413)
+
+
+@pytest.mark.parametrize("route", ROUTES_WITH_A_BODY)
+@pytest.mark.parametrize(
+    "kind", [None, "", "text/plain", "application/xml", "application/jsonp", "application/json-patch+json"]
+)
+def test_a_body_that_is_not_said_to_be_json_is_refused(client: httpx.Client, route: str, kind: str | None) -> None:
+    method, path = route.split()
+    headers = {} if kind is None else {"Content-Type": kind}
+    told = problem(client.request(method, path, content=json.dumps(booking()), headers=headers), 415)
+    assert "application/json" in told["detail"]
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json ; x=y"])
+def test_json_may_be_said_in_many_ways(client: httpx.Client, kind: str) -> None:
+    answer = client.post("/v1/bookings", content=json.dumps(booking()), headers={"Content-Type": kind})
+    assert answer.status_code == 201
+
+
+def test_fields_that_are_not_ours_may_be_nested_and_not_without_end(client: httpx.Client) -> None:
+    extra: Any = "deep"
+    for _ in range(100):
+        extra = [extra]
+    assert make(client, nested=extra)["booking"]["extra"] == {"nested": extra}
+    for _ in range(400):
+        extra = [extra]
+    problem(client.post("/v1/bookings", json=booking(nested=extra)), 422)
+
+
+def speaking(service: RunningService, said: bytes) -> socket.socket:
+    """A bare connection to the service on which something was said."""
+    connection = socket.create_connection(("127.0.0.1", service.port), timeout=10)
+    connection.sendall(said)
+    return connection
+
+
+def heard(connection: socket.socket) -> bytes:
+    """All that the service answers until it closes the connection."""
+    with connection:
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+        return answer
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n",
+        b"POST /v1/bookings HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_answered_with_a_problem_and_closed(service: RunningService, said: bytes) -> None:
+    head, _, body = heard(speaking(service, said)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["status"] == 400
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"".join(b"X-%d: %s\r\n" % (number, b"a" * 1000) for number in range(40)) + b"\r\n",
+        b"X: " + b"a" * 200_000 + b"\r\n\r\n",
+    ],
+    ids=["many", "long"],
+)
+def test_headers_beyond_the_bound_are_refused(service: RunningService, said: bytes) -> None:
+    connection = speaking(service, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + said)
+    with connection:
+        head = connection.recv(65_536)
+    assert head.startswith(b"HTTP/1.1 431 ")
+    assert b"application/problem+json" in head
+
+
+def test_a_header_that_never_ends_is_refused_while_it_still_comes(service: RunningService) -> None:
+    with speaking(service, b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 64_000) as connection:
+        assert b" 431 " in connection.recv(65_536)
+
+
+def test_headers_within_the_bound_are_taken(client: httpx.Client) -> None:
+    headers = {f"X-{number}": "a" * 1000 for number in range(30)}
+    assert client.get("/healthz", headers=headers).status_code == 200
+
+
+class _Quick(BoundedProtocol):
+    """The same bounds in time, in fractions of a second."""
+
+    arrival_seconds = 0.4
+    idle_seconds = 0.4
+
+
+@pytest.fixture
+async def quick_port() -> AsyncIterator[int]:
+    """The port of a server with quick bounds whose only answer is how many bytes came."""
+
+    async def count(scope: Any, receive: Any, send: Any) -> None:
+        _ = scope
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+        body = str(size).encode()
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    config = uvicorn.Config(count, http=_Quick, port=0, lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(server._serve([listening]))
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        await serving
+
+
+HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    "said", [b"GET /slow HTTP/1.1\r\nHo", HEAD + b"Content-Length: 10\r\n\r\n1234"], ids=["headers", "body"]
+)
+async def test_a_request_that_does_not_arrive_in_time_is_ended(quick_port: int, said: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", quick_port)
+    writer.write(said)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"application/problem+json" in answer
+    writer.close()
+
+
+async def test_a_request_that_trickles_in_gets_no_more_time_for_it(quick_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", quick_port)
+    answer = asyncio.create_task(reader.read())
+    writer.write(b"GET / HTTP/1.1\r\n")
+    while not answer.done():
+        writer.write(b"X: y\r\n")
+        await asyncio.wait([answer], timeout=0.05)
+    assert answer.result().startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_a_connection_that_says_nothing_is_ended(quick_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", quick_port)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
+async def test_a_request_in_parts_that_arrives_in_time_is_answered_and_so_is_the_next(quick_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", quick_port)
+    for _ in range(3):
+        for part in (HEAD, b"Content-Length: 10\r\n", b"\r\n12345", b"67890"):
+            writer.write(part)
+            await writer.drain()
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(2) == b"10"
+    writer.close()
+
+
+def test_a_caller_that_goes_away_in_the_middle_is_no_fault_of_ours(service: RunningService) -> None:
+    for path in (b"/v1/bookings", b"/v1/deliveries/redrive"):
+        head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" % path
+        speaking(service, head + b"Content-Length: 500\r\n\r\n{").close()
+    with service.client() as client:
+        make(client)
+    assert service.log_events("request.failed") == []
+
+
+def test_a_full_queue_is_answered_with_when_to_come_back_and_what_was_taken_is_kept() -> None:
+    with running_service(writer_queue_limit=4, writer_group_limit=1) as service, service.client() as client:
+        make(client, provider_id="t-before")
+        with (
+            closing(sqlite3.connect(service.database_path, isolation_level=None)) as holder,
+            ThreadPoolExecutor(24) as threads,
+        ):
+            holder.execute("BEGIN IMMEDIATE")
+            sent = [threads.submit(client.post, "/v1/bookings", json=booking(provider_id=f"t-{n}")) for n in range(24)]
+            wait_until(lambda: sum(one.done() for one in sent) >= 16, what="most are turned away")
+            holder.execute("ROLLBACK")
+            answers = [one.result() for one in sent]
+        refused = [answer for answer in answers if answer.status_code != 201]
+        assert len(refused) >= 16
+        for answer in refused:
+            assert "nothing of this was stored" in problem(answer, 503)["detail"]
+            assert int(answer.headers["retry-after"]) >= 1
+        taken = {answer.json()["booking"]["id"] for answer in answers if answer.status_code == 201}
+        kept = {one["id"] for one in client.get("/v1/bookings", params={"limit": 200}).json()["bookings"]}
+        assert len(kept) == len(taken) + 1
+        assert taken < kept
+        make(client, provider_id="t-after")
