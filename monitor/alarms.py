@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import orjson
+from httpx import AsyncClient
 
 from monitor import __version__
 from monitor.alerting import objectives_file
@@ -21,10 +22,12 @@ from monitor.alerting.pager import Pager
 from monitor.alerting.pagerduty_webhook import ReplayGuard
 from monitor.alerting.reports import Places, Reporter
 from monitor.domain.ledger import Note, Snapshot
+from monitor.domain.objectives import Objectives
 from monitor.domain.times import Now, milliseconds
-from monitor.domain.vocabulary import PageChannel
+from monitor.domain.vocabulary import PageChannel, PageState
 from monitor.leadership import Leadership
 from monitor.settings import Settings
+from monitor.store.alerts import RevivePages
 from monitor.store.notes import WriteNote, read_notes
 from monitor.store.readers import Readers
 from monitor.store.writer import StoreUnavailableError, Writer
@@ -47,6 +50,7 @@ class Alarms:
         writer: Writer,
         leadership: Leadership,
         snapshot: Callable[[], Snapshot | None],
+        on_reload: Callable[[Objectives], None],
         now: Now,
     ) -> None:
         self._settings = settings
@@ -58,9 +62,10 @@ class Alarms:
         self._leadership = leadership
         self._now = now
         self._snapshot = snapshot
-        self._client = http_client()
+        self._on_reload = on_reload
+        self._clients: list[AsyncClient] = []
         self.channels = self._open_channels()
-        self._heartbeat = None if settings.heartbeat_url is None else Heartbeat(self._client, settings.heartbeat_url)
+        self._heartbeat = None if settings.heartbeat_url is None else Heartbeat(self._client(), settings.heartbeat_url)
         places = Places(
             (settings.public_url or url).rstrip("/"),
             None if settings.grafana_url is None else settings.grafana_url.rstrip("/"),
@@ -85,6 +90,7 @@ class Alarms:
         self.pager = Pager(channels=self.channels, readers=readers, writer=writer, now=now, evaluator=self.evaluator)
         self.webhooks = ReplayGuard()
         self._announced = False
+        self._revived = False
 
     async def evaluate(self) -> None:
         """Evaluate the alerts and send what that calls for."""
@@ -95,6 +101,7 @@ class Alarms:
             self.evaluator.look_without_store()
         await self.pager.tell_blind()
         if self._leadership.leads and self.evaluator.blind is None:
+            await self._revive()
             await self.pager.run(self._leadership.fence)
             await self._announce()
 
@@ -112,25 +119,44 @@ class Alarms:
         if not result.accepted:
             log.error("heartbeat.failed", detail=result.detail)
 
+    def warnings(self) -> list[str]:
+        """Channels that do not accept their pages: no reason to keep traffic away, but nobody may have been woken."""
+        snapshot, now = self._snapshot(), self._now()
+        if snapshot is None:
+            return []
+        limit = self.objectives.objectives.page_undelivered.older_than
+        late = {channel for channel, oldest in snapshot.oldest_page_at.items() if now - oldest > limit}
+        dead = {channel for (channel, state), count in snapshot.pages.items() if state is PageState.DEAD and count}
+        return [f"pages are not accepted: {channel.value}" for channel in sorted(late | dead)]
+
     async def stop(self) -> None:
         """Wait for the pages under way."""
         await self.pager.stop()
-        await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
+
+    def _client(self) -> AsyncClient:
+        """A client of its own for each receiver: one that hangs keeps no connections from the others."""
+        client = http_client()
+        self._clients.append(client)
+        return client
 
     def _open_channels(self) -> dict[PageChannel, Channel]:
         settings, channels = self._settings, dict[PageChannel, Channel]()
         if settings.pagerduty_routing_key is not None:
             channels[PageChannel.PAGERDUTY] = PagerDutyChannel(
-                self._client, settings.pagerduty_routing_key, settings.pagerduty_url
+                self._client(), settings.pagerduty_routing_key, settings.pagerduty_url
             )
         if settings.alertmanager_url is not None:
             channels[PageChannel.ALERTMANAGER] = AlertmanagerChannel(
-                self._client,
+                self._client(),
                 settings.alertmanager_url,
                 evaluation_interval=milliseconds(settings.evaluation_interval),
             )
         if settings.webhook_url is not None and settings.webhook_secret is not None:
-            channels[PageChannel.WEBHOOK] = WebhookChannel(self._client, settings.webhook_url, settings.webhook_secret)
+            channels[PageChannel.WEBHOOK] = WebhookChannel(
+                self._client(), settings.webhook_url, settings.webhook_secret
+            )
         return channels
 
     def _reload(self) -> None:
@@ -145,7 +171,17 @@ class Alarms:
             log.error("objectives.broken", detail=str(error))  # noqa: TRY400 - the file's fault, not the code's
         else:
             self._announced = False
+            self._on_reload(self.objectives.objectives)
             log.info("objectives.reloaded")
+
+    async def _revive(self) -> None:
+        """Send once more what an earlier start gave up: a restart is how a wrong key or address is mended."""
+        if self._revived:
+            return
+        pages = await self._writer.submit(RevivePages(self._now(), self._leadership.fence))
+        self._revived = True
+        if pages:
+            log.warning("pages.revived", pages=pages)
 
     async def _announce(self) -> None:
         """Tell PagerDuty of a new release and of changed objectives, once each."""

@@ -68,12 +68,12 @@ JOBS: dict[str, float] = {
     "judge": 1,
     "repair": 2,
     "snapshot": 1,
-    "realtime_sweep": 0.5,
+    "realtime_sweep": 1,
     "realtime_park": 2,
     "push_sweep": 1,
-    "expire": 1,
+    "expire": 2,
     "retention": 60,
-    "page": 1,
+    "page": 2,
 }
 """Periodic jobs with their intervals in seconds."""
 CANARY_JOB = "canary"
@@ -267,6 +267,7 @@ class Service:
             writer=self.writer,
             leadership=self.leadership,
             snapshot=lambda: self.snapshot,
+            on_reload=lambda objectives: self.metrics.show_objectives(objectives.ratios),
             now=now,
         )
         self._judge = Judge(

@@ -7,7 +7,7 @@ what they say is written in one transaction, so that a kill leaves either all of
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from monitor.alerting.channels import Page, PageAction
 from monitor.alerting.paging import channels_of, plan_pages
@@ -113,9 +113,14 @@ class Evaluator:
         result = step(known, signals, objectives, now)
         changes: list[IncidentChange] = []
         number = store.next_number
-        for key, alert in result.alerts.items():
+        # The alarm that was raised without the store comes first: the number that it was told under is still free.
+        for key, alert in sorted(result.alerts.items(), key=lambda item: item[0] != LEDGER_STALE):
+            unstored = self.blind if key == LEDGER_STALE and key not in store.open else None
             if key not in store.open and alert.state is AlertState.FIRING:
                 changes.append(await self._open(key, alert, number, signals, objectives))
+                number += 1
+            elif unstored is not None:
+                changes.append(await self._open_and_resolve(unstored, alert, number, signals, objectives))
                 number += 1
             elif key in store.open and alert.state is not AlertState.FIRING:
                 changes.append(await self._resolve(key, alert, store.open[key], signals))
@@ -148,6 +153,19 @@ class Evaluator:
             pages=plan_pages(report, PageAction.TRIGGER, channels),
             event="fired",
             detail=build(report).summary,
+        )
+
+    async def _open_and_resolve(
+        self, blind: Blind, alert: Alert, number: int, signals: Signals, objectives: Objectives
+    ) -> IncidentChange:
+        """The incident of an alarm that was raised without the store, and was over before the store could know."""
+        fired = Alert(AlertState.FIRING, blind.since or blind.fired_at, blind.fired_at)
+        change = await self._open(LEDGER_STALE, fired, number, signals, objectives)
+        resolved_at = alert.resolved_at or self._now()
+        report = await self._reporter.report(LEDGER_STALE, fired, number, signals, self._now(), resolved_at)
+        pages = plan_pages(report, PageAction.RESOLVE, self._configured)
+        return replace(
+            change, resolved_at=resolved_at, pages=pages, event="resolved", detail="it fired without the store"
         )
 
     async def _resolve(self, key: AlertKey, alert: Alert, incident: Fields, signals: Signals) -> IncidentChange:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from functools import partial
 
 from monitor.alerting.channels import PAGE_RETRIES, Channel, Page, PageAction, SendResult, SendStatus
 from monitor.alerting.channels.alertmanager import RESOLVED_RETENTION, resend_due
+from monitor.alerting.channels.http import DEADLINE_SECONDS
 from monitor.alerting.evaluator import Evaluator, content_of
 from monitor.domain.rows import Fields
 from monitor.domain.times import SECOND, Now, milliseconds
@@ -25,10 +26,12 @@ from monitor.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-LEASE = 60 * SECOND
-"""Milliseconds after which a page whose sender died comes due again."""
-CLAIM_LIMIT = 100
-"""Pages under way at once, at most."""
+LEASE = milliseconds(DEADLINE_SECONDS) + 5 * SECOND
+"""Milliseconds after which a page whose sender died comes due again: no attempt takes so long."""
+STOP_SECONDS = 1
+"""For pages that are under way when the service stops."""
+CHANNEL_LIMIT = 20
+"""Pages under way at once on one channel, at most: one that hangs takes no room from the others."""
 
 
 class Pager:
@@ -49,26 +52,19 @@ class Pager:
         self._now = now
         self._evaluator = evaluator
         self._under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._claiming = asyncio.Lock()
         self.told_blind: set[PageChannel] = set()
 
     async def run(self, fence: Fence | None) -> None:
         """Begin to send what is due. Raises StoreUnavailableError or FencedOffError."""
-        if not self._channels or len(self._under_way) >= CLAIM_LIMIT:
-            return
-        claim = ClaimPages(
-            self._now(),
-            LEASE,
-            CLAIM_LIMIT - len(self._under_way),
-            tuple(channel.value for channel in self._channels),
-            tuple(self._under_way),
-            fence,
-        )
-        for row in await self._writer.submit(claim):
-            key = (row["incident"], row["channel"])
-            task = asyncio.create_task(self._send(row))
-            self._under_way[key] = task
-            task.add_done_callback(partial(self._ended, key))
-        await self._resend()
+        async with self._claiming:
+            for channel in self._channels:
+                room = self._room(channel)
+                if room:
+                    claim = ClaimPages(self._now(), LEASE, room, channel.value, self._busy(channel), fence)
+                    for row in await self._writer.submit(claim):
+                        self._begin(row, self._send(row))
+            await self._resend()
 
     async def tell_blind(self) -> None:
         """Send the alarm that the store is away, straight from memory, to every channel that has not taken it yet."""
@@ -76,16 +72,33 @@ class Pager:
         if page is None:
             self.told_blind.clear()
             return
-        for name, channel in self._channels.items():
-            if name not in self.told_blind:
-                result = await channel.send(page)
-                log.warning("page.sent_without_store", channel=name.value, status=result.status.value)
-                if result.accepted:
-                    self.told_blind.add(name)
+        untold = [name for name in self._channels if name not in self.told_blind]
+        results = await asyncio.gather(*(self._channels[name].send(page) for name in untold))
+        for name, result in zip(untold, results, strict=True):
+            log.warning("page.sent_without_store", channel=name.value, status=result.status.value)
+            if result.accepted:
+                self.told_blind.add(name)
 
     async def stop(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        """Wait a little for what is under way; what is not accepted by then comes due again after its lease."""
+        if not self._under_way:
+            return
+        _, late = await asyncio.wait(self._under_way.values(), timeout=STOP_SECONDS)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def _busy(self, channel: PageChannel) -> tuple[int, ...]:
+        return tuple(incident for incident, name in self._under_way if name == channel.value)
+
+    def _room(self, channel: PageChannel) -> int:
+        return CHANNEL_LIMIT - len(self._busy(channel))
+
+    def _begin(self, row: Fields, sending: Coroutine[None, None, None]) -> None:
+        key = (row["incident"], row["channel"])
+        task = asyncio.create_task(sending)
+        self._under_way[key] = task
+        task.add_done_callback(partial(self._ended, key))
 
     def _ended(self, key: tuple[int, str], _task: asyncio.Task[None]) -> None:
         del self._under_way[key]
@@ -133,17 +146,21 @@ class Pager:
             return
         now = self._now()
         for row in await self._readers.run(resendable, channel.name.value, now - RESOLVED_RETENTION):
-            if (row["incident"], row["channel"]) in self._under_way:
+            if (row["incident"], row["channel"]) in self._under_way or not self._room(channel.name):
                 continue
-            if not resend_due(now, sent_at=row["sent_at"], resolved_at=row["resolved_at"]):
-                continue
-            page = Page(row["id"], PageAction(row["action"]), row["dedup_key"], content_of(row["content"]), now)
-            result = await channel.send(page)
-            if result.accepted:
-                await self._writer.submit(
-                    RecordPage(
-                        row["id"], row["incident"], row["channel"], PageState.SENT, now, None, "resent", told=False
-                    )
-                )
-            else:
-                log.warning("page.not_resent", channel=row["channel"], incident=row["incident"], detail=result.detail)
+            if resend_due(now, sent_at=row["sent_at"], resolved_at=row["resolved_at"]):
+                self._begin(row, self._send_again(channel, row, now))
+
+    async def _send_again(self, channel: Channel, row: Fields, now: int) -> None:
+        about = {"channel": row["channel"], "incident": row["incident"]}
+        page = Page(row["id"], PageAction(row["action"]), row["dedup_key"], content_of(row["content"]), now)
+        result = await channel.send(page)
+        if not result.accepted:
+            log.warning("page.not_resent", detail=result.detail, **about)
+            return
+        try:
+            await self._writer.submit(
+                RecordPage(row["id"], row["incident"], row["channel"], PageState.SENT, now, None, "resent", told=False)
+            )
+        except StoreUnavailableError as error:
+            log.warning("page.unrecorded", error=error, **about)

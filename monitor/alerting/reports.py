@@ -13,7 +13,7 @@ from monitor.domain.ledger import Count, Mark
 from monitor.domain.objectives import LEDGER_STALE, AlertKey, Objectives
 from monitor.domain.times import HOUR, SECOND
 from monitor.domain.traces import trace_id
-from monitor.domain.vocabulary import AlertName, Drift, Reason, Severity, Stage, Traffic, Window
+from monitor.domain.vocabulary import AlertName, Drift, PageState, Reason, Severity, Stage, Traffic, Window
 from monitor.store.diagnosis import bad_stages, count_since, last_good
 from monitor.store.readers import Readers
 
@@ -147,7 +147,10 @@ class Reporter:
                 return _Other(since=snapshot.marks.get(Mark.JUDGED))
             case AlertName.PAGE_UNDELIVERED:
                 oldest = min(snapshot.oldest_page_at.items(), key=lambda item: item[1], default=None)
-                return _Other(channel=oldest[0].value, since=oldest[1]) if oldest else _Other()
+                if oldest is not None:
+                    return _Other(channel=oldest[0].value, since=oldest[1])
+                given_up = [channel for (channel, state), n in snapshot.pages.items() if state is PageState.DEAD and n]
+                return _Other(channel=given_up[0].value if given_up else None)
             case _:
                 return None
 

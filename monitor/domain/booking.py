@@ -50,7 +50,7 @@ Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Name = Annotated[str, Field(max_length=200, pattern=_NAME_PATTERN)]
 Line = Annotated[str, Field(max_length=500, pattern=_LINE_PATTERN)]
 Prose = Annotated[str, Field(max_length=4000, pattern=_PROSE_PATTERN)]
-Whole = Annotated[int, BeforeValidator(_whole)]
+WHOLE = BeforeValidator(_whole)
 
 
 class BookingRequest(BaseModel):
@@ -67,8 +67,8 @@ class BookingRequest(BaseModel):
     customer_name: Name
     customer_phone: Annotated[str, Field(max_length=40, pattern=_PHONE_PATTERN)] | None = None
     service_type: Line | None = None
-    duration_minutes: Annotated[Whole, Field(ge=1, le=LONGEST_MINUTES)] | None = None
-    price_minor: Annotated[Whole, Field(ge=0, le=LARGEST_PRICE_MINOR)] | None = Field(
+    duration_minutes: Annotated[int, Field(ge=1, le=LONGEST_MINUTES), WHOLE] | None = None
+    price_minor: Annotated[int, Field(ge=0, le=LARGEST_PRICE_MINOR), WHOLE] | None = Field(
         None, description="Price in minor units of the currency (ISO 4217)."
     )
     currency: Annotated[str, Field(json_schema_extra={"enum": sorted(MINOR_DIGITS)})] | None = Field(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select, tuple_, update
+from sqlalchemy import Connection, func, select, update
 
 from monitor.domain.alert_lifecycle import Alert
 from monitor.domain.ids import new_id
@@ -117,8 +117,9 @@ class RecordEvaluation(Single[None]):
             )
         planned = change.pages
         if change.resolved_at is not None:
-            untold = _untold_channels(connection, change.number)
-            planned = tuple(page for page in planned if page.channel not in untold)
+            if change.opened is None:
+                told = _told_channels(connection, change.number)
+                planned = tuple(page for page in planned if page.channel in told)
             _supersede(connection, change.number)
         insert_rows(
             connection,
@@ -166,11 +167,28 @@ def add_event(connection: Connection, number: int, at: int, event: str, detail: 
     insert_rows(connection, incident_events, [(number, position, at, event, detail)])
 
 
-def _untold_channels(connection: Connection, number: int) -> set[str]:
-    """Channels on which the trigger of an incident was never even tried: they need not hear that it ended."""
+def _told_channels(connection: Connection, number: int) -> set[str]:
+    """Channels on which the trigger of an incident was tried at least; no other needs to hear that it ended."""
     tried = select(pages.c.channel).where(pages.c.incident == number, pages.c.attempts > 0)
-    planned = select(pages.c.channel).where(pages.c.incident == number)
-    return set(connection.execute(planned).scalars()) - set(connection.execute(tried).scalars())
+    return set(connection.execute(tried).scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class RevivePages(Single[int]):
+    """Has pages of open incidents that were given up sent again, as after a start, with what was mended before it."""
+
+    now: int
+    fence: Fence | None
+
+    def run(self, connection: Connection) -> int:
+        """Say how many there are. Raises FencedOffError."""
+        check_fence(connection, self.fence)
+        still_open = select(incidents.c.number).where(incidents.c.resolved_at.is_(None))
+        return connection.execute(
+            update(pages)
+            .where(pages.c.state == PageState.DEAD.value, pages.c.incident.in_(still_open))
+            .values(state=PageState.PENDING.value, attempts=0, next_attempt_at=self.now)
+        ).rowcount
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +199,13 @@ class ClaimPages(Single[list[Fields]]):
     lease: int
     """Milliseconds."""
     limit: int
-    channels: tuple[str, ...]
-    under_way: tuple[tuple[int, str], ...]
-    """Incidents and channels for which a page is being sent now: their next one has to wait."""
+    channel: str
+    under_way: tuple[int, ...]
+    """Incidents for which a page is being sent now by this channel: their next one has to wait."""
     fence: Fence | None
 
     def run(self, connection: Connection) -> list[Fields]:
-        """Return the pages, in order; of one incident and channel only the first that is not accepted yet."""
+        """Return the pages, in order; of one incident only the first that is not accepted yet."""
         check_fence(connection, self.fence)
         waiting = pages.c.state == PageState.PENDING.value
         earlier = pages.alias("earlier")
@@ -203,12 +221,12 @@ class ClaimPages(Single[list[Fields]]):
         )
         query = (
             select(pages)
-            .where(waiting, pages.c.next_attempt_at <= self.now, pages.c.channel.in_(self.channels), ~blocked)
+            .where(waiting, pages.c.next_attempt_at <= self.now, pages.c.channel == self.channel, ~blocked)
             .order_by(pages.c.id)
             .limit(self.limit)
         )
         if self.under_way:
-            query = query.where(tuple_(pages.c.incident, pages.c.channel).not_in(self.under_way))
+            query = query.where(pages.c.incident.not_in(self.under_way))
         claimed: list[Fields] = list(connection.execute(query).mappings())
         ids = [row["id"] for row in claimed]
         connection.execute(

@@ -125,68 +125,68 @@ class RecordAttempt:
         """Say of each whether it was news: whether its delivery had not been acknowledged before."""
         undelivered = _undelivered(connection, {command.delivery_id for command in commands})
         results: list[bool] = []
-        changes: list[Statement] = []
-        attempts: list[Statement] = []
         history: list[Statement] = []
         tally: Tally[tuple[str, str, str]] = Tally()
         for command in commands:
             delivery = undelivered.get(command.delivery_id)
-            results.append(delivery is not None)
-            if delivery is None:
+            news = delivery is not None and delivery.delivered_at is None
+            results.append(news)
+            if delivery is None or not news:
                 continue
-            delivery.attempts += 1
-            received = command.result is AttemptResult.OK
-            if received or not delivery.ended:
-                changes.append(_change(command, delivery.attempts))
-            else:
-                attempts.append((delivery.attempts, command.delivery_id))
+            delivery.take(command)
             history.append((command.delivery_id, delivery.attempts, command.at, command.result.value, command.detail))
             tally[Counter.DELIVERY_ATTEMPTS.value, delivery.stage, command.result.value] += 1
-            if received:
-                del undelivered[command.delivery_id]
         run_many(
             connection,
             "UPDATE deliveries SET state = ?, attempts = ?, next_attempt_at = ?, last_error = ?, delivered_at = ?"
             " WHERE id = ?",
-            changes,
+            [
+                (one.state, one.attempts, one.next_attempt_at, one.last_error, one.delivered_at, delivery_id)
+                for delivery_id, one in undelivered.items()
+            ],
         )
-        run_many(connection, "UPDATE deliveries SET attempts = ? WHERE id = ?", attempts)
         insert_rows(connection, delivery_attempts, history)
         add_counts(connection, counters, [(*key, count) for key, count in tally.items()])
         return results
 
 
-def _change(report: RecordAttempt, attempts: int) -> Statement:
-    received = report.result is AttemptResult.OK
-    return (
-        report.state.value,
-        attempts,
-        report.next_attempt_at,
-        None if received else report.detail or report.result.value,
-        report.at if received else None,
-        report.delivery_id,
-    )
-
-
 @dataclass(slots=True)
-class _Undelivered:
+class _Delivery:
     stage: str
-    ended: bool
+    state: str
     attempts: int
+    next_attempt_at: int | None
+    last_error: str | None
+    delivered_at: int | None
+
+    def take(self, report: RecordAttempt) -> None:
+        """Change as an attempt has it."""
+        self.attempts += 1
+        received = report.result is AttemptResult.OK
+        if received or self.state in OUTSTANDING:
+            self.state = report.state.value
+            self.next_attempt_at = report.next_attempt_at
+            self.last_error = None if received else report.detail or report.result.value
+            self.delivered_at = report.at if received else None
 
 
-def _undelivered(connection: Connection, ids: set[str]) -> dict[str, _Undelivered]:
+def _undelivered(connection: Connection, ids: set[str]) -> dict[str, _Delivery]:
     """Those deliveries that are there and not acknowledged yet, by id, locked until the end."""
     query = (
-        select(deliveries.c.id, deliveries.c.stage, ~_WANTED, deliveries.c.attempts)
+        select(
+            deliveries.c.id,
+            deliveries.c.stage,
+            deliveries.c.state,
+            deliveries.c.attempts,
+            deliveries.c.next_attempt_at,
+            deliveries.c.last_error,
+            deliveries.c.delivered_at,
+        )
         .where(deliveries.c.id.in_(sorted(ids)), deliveries.c.delivered_at.is_(None))
         .order_by(deliveries.c.id)
         .with_for_update()
     )
-    return {
-        delivery_id: _Undelivered(stage, bool(ended), attempts)
-        for delivery_id, stage, ended, attempts in connection.execute(query)
-    }
+    return {delivery_id: _Delivery(*row) for delivery_id, *row in connection.execute(query)}
 
 
 @dataclass(frozen=True, slots=True)

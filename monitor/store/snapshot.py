@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 from monitor.domain.ledger import DURATION_BUCKETS, Count, Counter, Durations, Exemplar, Mark, Overdue, Snapshot
 from monitor.domain.times import MINUTE
 from monitor.domain.vocabulary import (
+    AlertName,
     AttemptResult,
     CanaryResult,
     DeliveryState,
@@ -33,6 +34,7 @@ from monitor.store.tables import (
     counters,
     deliveries,
     drift_minutes,
+    incidents,
     marks,
     pages,
     sli_minutes,
@@ -192,8 +194,23 @@ def _overdue(connection: Connection, due_after: int) -> tuple[dict[tuple[Stage, 
 
 
 def _pages(connection: Connection) -> tuple[dict[tuple[PageChannel, PageState], int], dict[PageChannel, int]]:
-    query = select(pages.c.channel, pages.c.state, func.count(), func.min(pages.c.created_at)).group_by(
-        pages.c.channel, pages.c.state
+    """Count pages, of those that were given up only the ones whose incident is open.
+
+    What gave word of such pages and was given up itself is not among them: it would keep its own alert up.
+    """
+    lost = (
+        select(incidents.c.number)
+        .where(
+            incidents.c.number == pages.c.incident,
+            incidents.c.resolved_at.is_(None),
+            incidents.c.alertname != AlertName.PAGE_UNDELIVERED.value,
+        )
+        .exists()
+    )
+    query = (
+        select(pages.c.channel, pages.c.state, func.count(), func.min(pages.c.created_at))
+        .where((pages.c.state != PageState.DEAD.value) | lost)
+        .group_by(pages.c.channel, pages.c.state)
     )
     counts: dict[tuple[PageChannel, PageState], int] = {}
     oldest: dict[PageChannel, int] = {}

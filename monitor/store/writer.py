@@ -196,21 +196,33 @@ class Writer:
 
 
 def _transact(connection: Connection, group: list[_Waiting[Any]]) -> _Answers:
+    """Carry out a group, one type of command after the other: always in the same order of types.
+
+    So two replicas lock what they share (the rows of the counters, above all) in the same order, and neither waits
+    for the other in a circle. Those of one type keep their order. It is the falling order of names, in which opening
+    and putting come before closing and dropping.
+    """
     answers: _Answers = []
+    ordered = sorted(group, key=lambda waiting: type(waiting.command).__name__, reverse=True)
     with connection.begin():
-        for kind, members in groupby(group, key=lambda waiting: type(waiting.command)):
+        for kind, members in groupby(ordered, key=lambda waiting: type(waiting.command)):
             together = list(members)
             results = kind.execute(connection, [waiting.command for waiting in together])
             answers += zip(together, results, strict=True)
     return answers
 
 
-_STORE_FAULTS = ("OperationalError", "InterfaceError", "InternalError")
+_STORE_FAULTS = ("OperationalError", "InterfaceError", "InternalError", "DatabaseError")
+_ROLLED_BACK = "40"
+"""The class of SQLSTATEs of a transaction that stood in another one's way, as in a deadlock."""
 
 
 def _about_the_store(error: Exception) -> bool:
-    """Whether the store is at fault (disk full, connection lost) and not the command."""
-    return isinstance(error, DBAPIError) and type(error).__name__ in _STORE_FAULTS
+    """Whether the store is at fault (disk full, connection lost) and not the command, or another's command."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return type(error).__name__ in _STORE_FAULTS and not state.startswith(_ROLLED_BACK)
 
 
 def describe(error: BaseException) -> str:

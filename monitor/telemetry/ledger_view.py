@@ -110,7 +110,7 @@ class LedgerView:
         def family(spec: MetricSpec, *sets: Iterable[str]) -> _Family:
             return _Family(spec, product(*sets))
 
-        self._objectives = {(sli,): ratio for sli, ratio in objectives.items()}
+        self.show_objectives(objectives)
         self._objective = _Family(catalogue.SLI_OBJECTIVE, self._objectives)
         self._snapshot_at = family(catalogue.SNAPSHOT)
         self._events = family(catalogue.SLI_EVENTS, SLIS, Traffic, Window)
@@ -138,6 +138,10 @@ class LedgerView:
         self._page_oldest = family(catalogue.PAGE_OLDEST, PageChannel, (PageState.PENDING,))
         self._judged_at = family(catalogue.JUDGED)
         self._currencies: set[str] = set()
+
+    def show_objectives(self, objectives: Mapping[Stage, float]) -> None:
+        """Write these ratios by SLI from now on."""
+        self._objectives = {(sli,): ratio for sli, ratio in objectives.items()}
 
     def write(self, snapshot: Snapshot | None, form: Format) -> str:
         """Write a snapshot, without the closing `# EOF` of OpenMetrics.

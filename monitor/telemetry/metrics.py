@@ -110,6 +110,10 @@ class Metrics:
         self._ledger = _Part(errors.labels(Source.LEDGER), self._write_ledger)
         self._process = _Part(errors.labels(Source.PROCESS), RegistryWriter(self.registry).write)
 
+    def show_objectives(self, objectives: Mapping[Stage, float]) -> None:
+        """Show these ratios by SLI from the next snapshot on."""
+        self._view.show_objectives(objectives)
+
     def update(self, snapshot: Snapshot) -> None:
         """Show this snapshot from now on. Call it once before the first scrape: see `LedgerView.write`."""
         self._snapshot = snapshot

@@ -170,7 +170,10 @@ def _selector(labels: Mapping[str, str]) -> str:
     status_code=202,
     response_model=schemas.Received,
     responses=problems(413),
-    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}},
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+        "security": [{"pagerduty": []}],
+    },
 )
 async def pagerduty_event(request: Request) -> Response:
     """What PagerDuty tells of our incidents (V3 webhooks). Only what it signed has any effect."""

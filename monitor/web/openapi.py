@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from monitor.domain.booking import BookingRequest
-from monitor.domain.intake import ALIASES
+from monitor.domain.intake import ALIASES, EXTRA_LIMIT_BYTES
 from monitor.pipeline.desk import IDEMPOTENCY_KEY_PATTERN
 from monitor.web.context import problems
 from monitor.web.schemas import MadeBooking, Problem
@@ -34,7 +34,8 @@ _ALIASES = "\n".join(
     f"| `{ours}` | {', '.join(f'`{name}`' for name in names)} |" for ours, names in sorted(ALIASES.items())
 )
 _BODY = f"""\
-Fields that are not named here are kept as `extra`. In place of these names those of older clients are accepted:
+Fields that are not named here are kept as `extra`: {EXTRA_LIMIT_BYTES} bytes of JSON at most, and no integer beyond
+64 bits. In place of these names those of older clients are accepted:
 
 | field | also known as |
 |---|---|
@@ -55,12 +56,15 @@ def describe(app: FastAPI, *, tokens_needed: bool) -> dict[str, Any]:
     schemas.update(definitions["$defs"])
     schemas["BookingRequest"] |= {"additionalProperties": True, "description": _BODY}
     document["paths"].setdefault(MAKE_BOOKING, {})["post"] = _make_booking()
-    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["components"]["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer"},
+        "pagerduty": {"type": "apiKey", "in": "header", "name": "X-PagerDuty-Signature"},
+    }
     for path, operations in document["paths"].items():
         for operation in operations.values():
             _mend(operation)
             if path not in _OPEN:
-                operation["security"] = [{"token": []}] if tokens_needed else [{"token": []}, {}]
+                operation.setdefault("security", [{"token": []}] if tokens_needed else [{"token": []}, {}])
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document

@@ -33,7 +33,10 @@ async def healthz() -> Response:
 async def readyz(service: ServiceHere) -> Response:
     """Whether this instance should get traffic; 503 with the reasons when it should not."""
     reasons = service.unready()
-    return answer({"status": "unready" if reasons else "ready", "reasons": reasons}, 503 if reasons else 200)
+    status = "unready" if reasons else "ready"
+    return answer(
+        {"status": status, "reasons": reasons, "warnings": service.alarms.warnings()}, 503 if reasons else 200
+    )
 
 
 @router.get("/v1/slis", response_model=schemas.SlisReport, responses=problems())

@@ -9,7 +9,7 @@ import time
 from typing import Annotated, NamedTuple
 
 import orjson
-from fastapi import APIRouter, Header, Query, Response, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Depends, Header, Query, Response, WebSocket, WebSocketDisconnect
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
@@ -21,7 +21,7 @@ from monitor.service import Service
 from monitor.store.writer import StoreUnavailableError
 from monitor.telemetry.logs import get_logger
 from monitor.web import schemas
-from monitor.web.auth import Authenticator
+from monitor.web.auth import Authenticator, Caller
 from monitor.web.context import AnyCaller, JsonRoute, ServiceHere, answer, authenticator_of, problems
 from monitor.web.problems import ProblemError, answer_for
 
@@ -42,7 +42,8 @@ CLOSE_SECONDS = 5.0
 SEND_SECONDS = 30.0
 """For an event to leave over a connection that takes none."""
 
-EVENT_ID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$"
+EVENT_ID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+"""UUIDv7, version and variant (RFC 9562)."""
 ProviderQuery = Annotated[str, Query(pattern=ID_PATTERN)]
 TokenQuery = Annotated[str | None, Query(description="A provider's token, for browsers, which can set no header.")]
 LastIdQuery = Annotated[str | None, Query(pattern=EVENT_ID_PATTERN, description="Id of the last event that was seen.")]
@@ -66,14 +67,24 @@ async def realtime_socket(
         await socket.send_denial_response(denial)
         return
     try:
-        await _serve(service, socket, subscriber, last_id)
+        ended = await _serve(service, socket, subscriber, last_id)
     finally:
         await service.realtime.close(subscriber)
+    await _close(socket, subscriber)
+    for end in ended:
+        if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect | OSError | RuntimeError):
+            raise end
 
 
-async def _serve(service: Service, socket: WebSocket, subscriber: Subscriber, last_id: str | None) -> None:
-    await socket.accept()
-    await socket.send_text(_hello(service, subscriber))
+async def _serve(
+    service: Service, socket: WebSocket, subscriber: Subscriber, last_id: str | None
+) -> list[BaseException | None]:
+    """Send and take messages until either side goes; returns what each of the parts ended with."""
+    try:
+        await socket.accept()
+        await socket.send_text(_hello(service, subscriber))
+    except WebSocketDisconnect:
+        return []
     tasks = [
         asyncio.create_task(_send_events(service, socket, subscriber)),
         asyncio.create_task(_take_messages(service, socket, subscriber)),
@@ -86,10 +97,7 @@ async def _serve(service: Service, socket: WebSocket, subscriber: Subscriber, la
         for task in (*tasks, catching_up):
             task.cancel()
         ended = await asyncio.gather(*tasks, catching_up, return_exceptions=True)
-        await _close(socket, subscriber)
-    for end in ended:
-        if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect | OSError | RuntimeError):
-            raise end
+    return [end if isinstance(end, BaseException) else None for end in ended]
 
 
 async def _close(socket: WebSocket, subscriber: Subscriber) -> None:
@@ -216,21 +224,24 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
 
+def _caller_of_stream(request: Request, token: TokenQuery = None) -> Caller:
+    return authenticator_of(request).identify(request.headers, token)
+
+
 @router.get(
     "/v1/realtime/events",
     response_class=Response,
     responses={200: {"content": {"text/event-stream": {}}, "description": "Events."}, **problems(429)},
 )
 async def realtime_events(
-    request: Request,
+    service: ServiceHere,
+    caller: Annotated[Caller, Depends(_caller_of_stream)],
     provider_id: ProviderQuery,
-    token: TokenQuery = None,
     last_id: LastIdQuery = None,
     last_event_id: Annotated[str | None, Header(pattern=EVENT_ID_PATTERN)] = None,
 ) -> Response:
     """Events of one provider, as server-sent events. They are acknowledged by `POST /v1/realtime/acknowledgements`."""
-    service: Service = request.app.state.service
-    authenticator_of(request).identify(request.headers, token).require_provider(provider_id)
+    caller.require_provider(provider_id)
     subscriber = _subscriber(service, provider_id, Transport.SSE)
     await service.realtime.open(subscriber)
     return EventStream(service, subscriber, last_event_id or last_id)

@@ -208,14 +208,14 @@ class ProviderToken(BaseModel):
 class PushKeys(BaseModel):
     """Keys of a push subscription, base64url."""
 
-    p256dh: Annotated[str, Field(max_length=128)]
-    auth: Annotated[str, Field(max_length=64)]
+    p256dh: Annotated[str, Field(max_length=128, json_schema_extra={"pattern": "^[A-Za-z0-9_-]{87}=?$"})]
+    auth: Annotated[str, Field(max_length=64, json_schema_extra={"pattern": "^[A-Za-z0-9_-]{22}(==)?$"})]
 
 
 class PushSubscriptionBody(BaseModel):
     """A push subscription, as a browser's `PushSubscription.toJSON()` gives it."""
 
-    endpoint: Annotated[str, Field(max_length=2048)]
+    endpoint: Annotated[str, Field(max_length=2048, json_schema_extra={"pattern": "^https://[^/]+/"})]
     expirationTime: int | None = None  # noqa: N815 - the W3C's name
     keys: PushKeys
 
@@ -305,6 +305,8 @@ class Readiness(BaseModel):
 
     status: Literal["ready", "unready"]
     reasons: list[str]
+    warnings: list[str]
+    """What somebody should know of an instance that should get traffic all the same."""
 
 
 class IncidentLink(BaseModel):

@@ -7,10 +7,11 @@ import contextlib
 import json
 import re
 import socket as sockets
+import struct
 import time
 from datetime import datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import httpx
@@ -29,6 +30,7 @@ from support.realtime import (
     next_events,
     outcome_of,
     provider_token,
+    read_to_the_end,
     realtime_url,
     subscribed,
 )
@@ -84,6 +86,18 @@ async def token(api: httpx.AsyncClient, provider: str) -> str:
     return await provider_token(api, provider)
 
 
+def handshake(service: RunningService, path: str, provider: str, token: str) -> bytes:
+    """The request with which a device subscribes, over WebSocket or server-sent events as `path` says."""
+    upgrade = (
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    return (
+        f"GET {path}?provider_id={provider}&token={token} HTTP/1.1\r\nHost: {service.address}\r\n"
+        f"{upgrade if path == '/v1/realtime' else ''}\r\n"
+    ).encode()
+
+
 async def live(api: httpx.AsyncClient, transport: str) -> float:
     """How many subscribers are connected."""
     text = (await api.get("/metrics")).text
@@ -110,15 +124,6 @@ async def acknowledge_by_post(api: httpx.AsyncClient, provider_id: str, *event_i
     body = {"provider_id": provider_id, "ids": event_ids}
     answer = (await api.post("/v1/realtime/acknowledgements", json=body)).raise_for_status()
     return int(answer.json()["acknowledged"])
-
-
-async def read_to_the_end(socket: ClientConnection) -> list[dict[str, Any]]:
-    """All events until the other side closes the connection."""
-    read = []
-    with contextlib.suppress(ConnectionClosed):
-        while True:
-            read.append(json.loads(await asyncio.wait_for(socket.recv(), 20)))
-    return read
 
 
 async def nothing_comes(socket: ClientConnection, seconds: float = 0.5) -> None:
@@ -490,20 +495,30 @@ async def test_a_device_that_is_gone_without_a_word_is_noticed_by_the_heartbeat(
 
 
 @pytest.mark.parametrize("path", ["/v1/realtime", "/v1/realtime/events"])
+async def test_devices_that_go_while_they_are_connecting_leave_nothing_behind(
+    service: RunningService, api: httpx.AsyncClient, provider: str, token: str, path: str
+) -> None:
+    request = handshake(service, path, provider, token)
+    for _ in range(30):
+        with sockets.create_connection(("127.0.0.1", service.port)) as raw:
+            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+            raw.sendall(request)
+    for transport in ("sse", "websocket"):
+        await live_again(api, transport, 0)
+    async with subscribed(service.url, provider, token=token) as socket:
+        booking_id = await book(api, provider)
+        assert (await next_event(socket))["booking"]["id"] == booking_id
+    assert not [line for line in service.log_events() if line.get("exception")]
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/realtime/events"])
 async def test_a_connection_that_takes_nothing_any_more_is_cut_whatever_waits_to_be_sent(
     service: RunningService, api: httpx.AsyncClient, provider: str, token: str, path: str
 ) -> None:
     with sockets.socket() as raw:
         raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", service.port))
-        upgrade = (
-            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        )
-        raw.sendall(
-            f"GET {path}?provider_id={provider}&token={token} HTTP/1.1\r\nHost: {service.address}\r\n"
-            f"{upgrade if path == '/v1/realtime' else ''}\r\n".encode()
-        )
+        raw.sendall(handshake(service, path, provider, token))
         assert raw.recv(16).startswith(b"HTTP/1.1 ")
         peer = raw.getsockname()
 

@@ -68,7 +68,7 @@ def test_a_method_that_a_route_does_not_know_is_refused_with_those_that_it_knows
     client: httpx.Client, operations: dict[str, set[str]]
 ) -> None:
     for path, known in operations.items():
-        for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"} - known:
+        for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"} - known:
             answer = client.request(method, path)
             problem(answer, 405)
             assert set(answer.headers["allow"].split(", ")) == known
@@ -142,8 +142,12 @@ async def test_a_fault_of_ours_is_a_problem_that_tells_nothing_of_it() -> None:
     """A service that was never started has no parts: whatever needs one fails."""
     service = Service(Settings())
     service.clock = Clock()
-    transport = httpx.ASGITransport(create_app(service))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    app = create_app(service)
+
+    async def with_state(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "state": {}}, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://localhost") as client:
         for answer in (
             await client.post("/v1/bookings", json=booking()),
             await client.get("/v1/bookings"),

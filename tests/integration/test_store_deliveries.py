@@ -148,7 +148,7 @@ async def test_failed_attempts_lead_to_retries_and_then_to_death_and_all_are_on_
     row = await delivery(store, push)
     assert (row["state"], row["attempts"], row["next_attempt_at"], row["last_error"]) == ("dead", 3, None, "rejected")
     history = await store.rows("SELECT attempt, at, result, detail FROM delivery_attempts ORDER BY attempt")
-    assert [tuple(one.values()) for one in history] == [
+    assert [(one["attempt"], one["at"], one["result"], one["detail"]) for one in history] == [
         (1, NOON + 1, "error", "push service: 503"),
         (2, NOON + 2, "error", "push service: 503"),
         (3, NOON + 3, "rejected", None),
@@ -289,7 +289,7 @@ def connection(database_url: str) -> Iterator[Connection]:
 def test_reports_do_the_same_whether_they_come_together_or_one_by_one(
     connection: Connection, drawn: list[tuple[str, AttemptResult, int | None]]
 ) -> None:
-    reports = [RecordAttempt(which, NOON + number, *how) for number, (which, *how) in enumerate(drawn)]
+    reports = [RecordAttempt(which, NOON + at, result, again) for at, (which, result, again) in enumerate(drawn)]
 
     def outcome(groups: list[list[RecordAttempt]]) -> object:
         with connection.begin():

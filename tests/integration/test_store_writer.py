@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -266,6 +267,32 @@ class Meet(Single[str]):
         self.meeting.wait(30)
         Note("met").run(connection)
         return "wrote"
+
+
+async def test_two_writers_in_each_others_way_both_get_their_answer(postgresql_url: str) -> None:
+    """PostgreSQL ends one of two transactions that wait for each other; its commands are carried out again."""
+    async with open_store(postgresql_url) as one, open_store(postgresql_url) as other:
+        await one.submit_all([Note("a"), Note("b")])
+        crossing = threading.Barrier(2, timeout=0.5)
+        await asyncio.gather(one.submit(Cross("a", "b", crossing)), other.submit(Cross("b", "a", crossing)))
+        assert [row["at"] for row in await one.rows("SELECT at FROM marks")] == [3, 3]
+        assert one.groups.failures + other.groups.failures == 0
+
+
+@dataclass(frozen=True)
+class Cross(Single[None]):
+    """Counts up two rows, one before and one after it has met the other."""
+
+    first: str
+    second: str
+    crossing: threading.Barrier
+
+    def run(self, connection: Connection) -> None:
+        count_up = text("UPDATE marks SET at = at + 1 WHERE name = :name")
+        connection.execute(count_up, {"name": self.first})
+        with suppress(threading.BrokenBarrierError):
+            self.crossing.wait()
+        connection.execute(count_up, {"name": self.second})
 
 
 async def test_the_embedded_store_reads_from_a_file_with_odd_characters_in_its_name(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from support.waiting import eventually
 
@@ -57,6 +58,15 @@ async def next_events(socket: ClientConnection, wanted: set[str]) -> list[dict[s
         event = await next_event(socket)
         seen.setdefault(event["booking"]["id"], event)
     return list(seen.values())
+
+
+async def read_to_the_end(socket: ClientConnection) -> list[dict[str, Any]]:
+    """All events until the other side closes the connection."""
+    read = []
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            read.append(json.loads(await asyncio.wait_for(socket.recv(), 20)))
+    return read
 
 
 async def acknowledge(socket: ClientConnection, *event_ids: str) -> None:

@@ -42,6 +42,8 @@ class Told:
     broken_off: set[str] = field(default_factory=set)
     """The customer ids of requests without a key that got no 201: there may be a booking, or none."""
     statuses: Counter[int] = field(default_factory=Counter)
+    unreached: Counter[str] = field(default_factory=Counter)
+    """Requests that got no answer at all, by customer."""
     replays: int = 0
     """Requests that were answered with the booking that an earlier one with the same key had made."""
     heard: dict[str, Counter[str]] = field(default_factory=dict)
@@ -59,13 +61,13 @@ class Traffic:
     def __init__(self, url: Callable[[], str], *, customers: int = 6, seed: int = 1) -> None:
         self.told = Told()
         self._url = url
-        self._customers = customers
+        self.customers = customers
         self._chance = random.Random(seed)  # noqa: S311 - no secret
         self._closing = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._listening = [asyncio.create_task(self._listen(provider_id)) for provider_id in HEARD]
-        self._booking = [asyncio.create_task(self._book(f"c{n}", keyed=n % 2 == 0)) for n in range(self._customers)]
+        self._booking = [asyncio.create_task(self._book(f"c{n}", keyed=n % 2 == 0)) for n in range(self.customers)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -108,11 +110,12 @@ class Traffic:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _ask(self, client: httpx.AsyncClient, booking: dict[str, str | int], headers: dict[str, str]) -> bool:
+        told = self.told
         try:
             answer = await client.post(f"{self._url()}/v1/bookings", json=booking, headers=headers)
         except httpx.TransportError:
+            told.unreached[str(booking["customer_id"]).rpartition("-")[0]] += 1
             return False
-        told = self.told
         told.statuses[answer.status_code] += 1
         if answer.status_code == httpx.codes.CREATED:
             told.made[str(booking["customer_id"])] = answer.json()["booking"]["id"]

@@ -113,6 +113,7 @@ class RealtimeRelay:
             await self._writer.submit(opening)
         except BaseException:
             self.hub.remove(subscriber)
+            self._unclosed[subscriber.id] = self._now()  # it may have been written all the same
             raise
 
     async def close(self, subscriber: Subscriber) -> None:

@@ -61,10 +61,10 @@ def page(facts: Facts, sections: Sections, *, signed_in: bool) -> str:
         h.div(part("verdict"), role="status", aria_live="polite"),
         part("truth", "truth"),
         part("notices"),
+        part("firing"),
         h.nav(
             h.ul([h.li(h.a(name, href=f"#{key}")) for key, name in _JUMPS]), aria_label="On this page", class_="jumps"
         ),
-        part("firing"),
         h.section(
             h.div(
                 h.h2("Rates of real bookings", id="rates-heading"),
@@ -390,7 +390,7 @@ def _canary(facts: Facts) -> Html:
         )
         if facts.reading.canaries
         else None,
-        h.p("Last hour: ", " · ".join(_canary_rate(facts, sli) for sli in SLIS), "."),
+        h.p("Last hour: ", unbroken(" · ".join(_canary_rate(facts, sli) for sli in SLIS)), "."),
         h.p(
             f"{snapshot.canary_runs.get(CanaryResult.OK, 0):,} passed and"
             f" {snapshot.canary_runs.get(CanaryResult.FAILED, 0):,} failed so far",

@@ -1,0 +1,140 @@
+"""The program as an operator runs it, beside a running service."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support.bookings import make, row_counts
+from support.process import free_port
+from support.service import API_TOKEN, RunningService, booking_monitor, running_service
+from support.waiting import wait_until
+from websockets.sync.client import connect
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+STEPS = ("Booking Creation", "Chat Room Creation", "Notification Creation", "Realtime Subscription")
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[RunningService]:
+    with running_service(api_tokens=API_TOKEN) as service:
+        yield service
+
+
+def verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """What `check` says of each step."""
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("✅", "❌"))]
+    return {step: "PASS" if "PASS" in line else "FAIL" for step in STEPS for line in lines if step in line}
+
+
+def test_check_passes_on_a_sound_service_and_leaves_nothing_behind(service: RunningService) -> None:
+    before = row_counts(service.database_path)
+    done = booking_monitor("check", "--url", service.url, "--token", API_TOKEN)
+    assert done.returncode == 0
+    assert verdicts(done) == dict.fromkeys(STEPS, "PASS")
+    assert "ALL TESTS PASSED" in done.stdout
+    assert row_counts(service.database_path) == before
+
+
+def test_check_takes_url_and_token_from_the_environment(service: RunningService) -> None:
+    done = booking_monitor("check", "--json", url=f"{service.url}/", token=API_TOKEN)
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert report["ok"] is True
+    assert report["errors"] == {}
+    assert set(report["steps"].values()) == {True}
+
+
+@pytest.mark.parametrize("token", [(), ("--token", "wrong")], ids=["no token", "a wrong token"])
+def test_check_fails_without_the_right_token_and_says_so(service: RunningService, token: tuple[str, ...]) -> None:
+    done = booking_monitor("check", "--url", service.url, *token)
+    assert done.returncode == 1
+    assert verdicts(done) == dict.fromkeys(STEPS, "FAIL")
+    assert "401" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://no-such-host.invalid"])
+def test_check_fails_where_no_service_is(url: str) -> None:
+    done = booking_monitor("check", "--url", url.format(port=free_port()), "--timeout", "2")
+    assert done.returncode == 1
+    assert verdicts(done) == dict.fromkeys(STEPS, "FAIL")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://127.0.0.1", "", "http://"])
+def test_check_fails_at_what_is_no_url(url: str) -> None:
+    done = booking_monitor("check", "--url", url)
+    assert done.returncode in (1, 2)
+    assert "PASS" not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_check_fails_in_time_where_the_service_hangs(service: RunningService) -> None:
+    service.pause()
+    try:
+        done = booking_monitor("check", "--url", service.url, "--token", API_TOKEN, "--timeout", "1")
+    finally:
+        service.resume()
+    assert done.returncode == 1
+    assert "PASS" not in done.stdout
+
+
+@pytest.mark.parametrize("command", [("watch", "--once"), ("redrive",)], ids=" ".join)
+def test_the_other_commands_say_why_they_cannot(service: RunningService, command: tuple[str, ...]) -> None:
+    refused = booking_monitor(*command, "--url", service.url)
+    assert refused.returncode == 1
+    assert "401" in refused.stderr
+    absent = booking_monitor(*command, "--url", f"http://127.0.0.1:{free_port()}")
+    assert absent.returncode == 1
+    assert "does not answer" in absent.stderr
+    assert "Traceback" not in refused.stderr + absent.stderr
+
+
+def test_watch_shows_each_journey_once(service: RunningService) -> None:
+    with service.client() as client:
+        made = [make(client, provider_id="t-watched")["booking"]["id"] for _ in range(3)]
+        make(client, provider_id="t-unwatched")
+    done = booking_monitor(
+        "watch",
+        "--once",
+        "--url",
+        service.url,
+        "--token",
+        API_TOKEN,
+        "--provider-id",
+        "t-watched",
+        environment={"COLUMNS": "200"},
+    )
+    assert done.returncode == 0
+    assert [done.stdout.count(booking_id[-12:]) for booking_id in made] == [1, 1, 1]
+    assert "t-unwatched" not in done.stdout
+    for stage in ("chat_room", "message", "notification", "realtime"):
+        assert stage in done.stdout
+
+
+def test_redrive_sends_dead_deliveries_again() -> None:
+    with running_service(delivery_attempts=1, acknowledge_timeout=0.2) as service, service.client() as client:
+        with connect(f"{service.url.replace('http', 'ws', 1)}/v1/realtime?provider_id=t-1", proxy=None) as silent:
+            silent.recv(timeout=5)
+            booking_id = make(client, provider_id="t-1")["booking"]["id"]
+
+            def state() -> str:
+                journey = client.get(f"/v1/bookings/{booking_id}/journey").json()
+                return str(journey["deliveries"][0]["state"])
+
+            wait_until(lambda: state() == "dead", what="the delivery is given up")
+        with connect(f"{service.url.replace('http', 'ws', 1)}/v1/realtime?provider_id=t-1", proxy=None) as willing:
+            willing.recv(timeout=5)
+            done = booking_monitor("redrive", "--url", service.url, "--stage", "realtime", "--booking-id", booking_id)
+            assert (done.returncode, done.stdout.split()[0]) == (0, "1")
+            event = json.loads(willing.recv(timeout=10))
+            assert event["booking"]["id"] == booking_id
+            willing.send(json.dumps({"type": "ack", "id": event["id"]}))
+            wait_until(lambda: state() == "delivered", what="the delivery is acknowledged")
+        again = booking_monitor("redrive", "--url", service.url)
+        assert again.stdout.split()[0] == "0"
