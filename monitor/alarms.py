@@ -24,7 +24,7 @@ from monitor.alerting.reports import Places, Reporter
 from monitor.domain.ledger import Note, Snapshot
 from monitor.domain.objectives import Objectives
 from monitor.domain.times import Now, milliseconds
-from monitor.domain.vocabulary import PageChannel, PageState
+from monitor.domain.vocabulary import PageChannel, PageState, Severity
 from monitor.leadership import Leadership
 from monitor.settings import Settings
 from monitor.store.alerts import RevivePages
@@ -135,6 +135,9 @@ class Alarms:
         for client in self._clients:
             await client.aclose()
 
+    def _pagerduty_words(self) -> dict[Severity, str]:
+        return {severity: route.pagerduty_severity for severity, route in self.objectives.objectives.routes.items()}
+
     def _client(self) -> AsyncClient:
         """A client of its own for each receiver: one that hangs keeps no connections from the others."""
         client = http_client()
@@ -145,7 +148,7 @@ class Alarms:
         settings, channels = self._settings, dict[PageChannel, Channel]()
         if settings.pagerduty_routing_key is not None:
             channels[PageChannel.PAGERDUTY] = PagerDutyChannel(
-                self._client(), settings.pagerduty_routing_key, settings.pagerduty_url
+                self._client(), settings.pagerduty_routing_key, settings.pagerduty_url, words=self._pagerduty_words
             )
         if settings.alertmanager_url is not None:
             channels[PageChannel.ALERTMANAGER] = AlertmanagerChannel(

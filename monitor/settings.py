@@ -100,7 +100,10 @@ class Settings(BaseSettings):
     subscriptions_per_provider: int = Field(32, ge=1, le=10_000, description="Live subscriptions of one provider.")
     subscriptions_limit: int = Field(10_000, ge=1, le=1_000_000, description="Live subscriptions of one replica.")
     subscriber_messages_per_second: int = Field(
-        200, ge=1, le=100_000, description="Messages per second that a subscriber may send; more end its connection."
+        200,
+        ge=1,
+        le=100_000,
+        description="Messages per second that a subscriber may send besides acknowledgements; more end its connection.",
     )
     realtime_heartbeat: Seconds = Field(15, description="Seconds between two heartbeats to a subscriber.")
     replay_window: Seconds = Field(86_400, description="Seconds back to which a returning subscriber is caught up.")

@@ -9,7 +9,7 @@ from monitor.alerting.diagnosis import Diagnosis, diagnose
 from monitor.alerting.payload import BookingRef, Cause, IncidentReport, Links
 from monitor.domain.alert_conditions import Signals, critical_evidence, warning_evidence
 from monitor.domain.alert_lifecycle import Alert
-from monitor.domain.ledger import Count, Mark
+from monitor.domain.ledger import Count, Mark, Snapshot
 from monitor.domain.objectives import LEDGER_STALE, AlertKey, Objectives
 from monitor.domain.times import HOUR, SECOND
 from monitor.domain.traces import trace_id
@@ -146,11 +146,7 @@ class Reporter:
             case AlertName.LEDGER_STALE:
                 return _Other(since=snapshot.marks.get(Mark.JUDGED))
             case AlertName.PAGE_UNDELIVERED:
-                oldest = min(snapshot.oldest_page_at.items(), key=lambda item: item[1], default=None)
-                if oldest is not None:
-                    return _Other(channel=oldest[0].value, since=oldest[1])
-                given_up = [channel for (channel, state), n in snapshot.pages.items() if state is PageState.DEAD and n]
-                return _Other(channel=given_up[0].value if given_up else None)
+                return _undelivered(snapshot)
             case _:
                 return None
 
@@ -163,6 +159,15 @@ class Reporter:
             status_page=f"{places.status_page}/incidents/{number}",
             trace=None if places.trace_url is None or trace is None else places.trace_url.replace("{trace_id}", trace),
         )
+
+
+def _undelivered(snapshot: Snapshot) -> _Other:
+    """The channel whose oldest page waits longest, or else one that gave up a page."""
+    oldest = min(snapshot.oldest_page_at.items(), key=lambda item: item[1], default=None)
+    if oldest is not None:
+        return _Other(channel=oldest[0].value, since=oldest[1])
+    given_up = [channel for (channel, state), count in snapshot.pages.items() if state is PageState.DEAD and count]
+    return _Other(channel=given_up[0].value if given_up else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from monitor.domain.due import DueStage
 from monitor.domain.judgement import Fact, judge
 from monitor.domain.platform import Platform
-from monitor.domain.repairing import repair_is_due
+from monitor.domain.repairing import has_failed, repair_is_due
 from monitor.domain.times import Now
 from monitor.domain.vocabulary import RepairResult, Stage
 from monitor.store.leases import Fence
@@ -49,13 +49,20 @@ class Repairer:
         tried: list[OverdueStage] = []
         for one in missing:
             now = self._now()
-            due = repair_is_due(repairs=one.repairs, repaired_at=one.repaired_at, limit=self._limit, now=now)
-            if due and await self._platform.repair(one.due, now):
-                await self._writer.submit(
-                    RecordRepair(one.due, now, tried=True, evidence_at=None, result=None, fence=fence)
-                )
+            if has_failed(repairs=one.repairs, repaired_at=one.repaired_at, limit=self._limit, now=now):
+                await self._record(one, now, RepairResult.FAILED, fence)
+                log.error("stage.not_repaired", **_about(one))
+            elif repair_is_due(
+                repairs=one.repairs, repaired_at=one.repaired_at, limit=self._limit, now=now
+            ) and await self._platform.repair(one.due, now):
+                # A further try says that the one before did not help.
+                await self._record(one, now, RepairResult.FAILED if one.repairs else None, fence)
                 tried.append(OverdueStage(one.due, one.repairs + 1, now))
         await self._note_evidence(tried, fence)
+
+    async def _record(self, one: OverdueStage, now: int, result: RepairResult | None, fence: Fence | None) -> None:
+        """Count a try, or beyond the limit that it was the last; with the result of the one before."""
+        await self._writer.submit(RecordRepair(one.due, now, tried=True, evidence_at=None, result=result, fence=fence))
 
     async def _note_evidence(self, overdue: list[OverdueStage], fence: Fence | None) -> list[OverdueStage]:
         """Write down what evidence there is by now, and return what is still without."""
@@ -75,10 +82,9 @@ class Repairer:
             await self._writer.submit(
                 RecordRepair(one.due, self._now(), tried=False, evidence_at=evidence_at, result=result, fence=fence)
             )
-            log.info(
-                "stage.repaired" if one.repairs else "stage.evidence_late",
-                booking_id=one.due.booking_id,
-                stage=one.due.stage.value,
-                repairs=one.repairs,
-            )
+            log.info("stage.repaired" if one.repairs else "stage.evidence_late", **_about(one))
         return missing
+
+
+def _about(one: OverdueStage) -> dict[str, str | int]:
+    return {"booking_id": one.due.booking_id, "stage": one.due.stage.value, "repairs": one.repairs}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from monitor.domain.booking import LARGEST_PRICE_MINOR, BookingRequest, NewBooking, explain
 from monitor.domain.currencies import MINOR_DIGITS, to_minor
-from monitor.domain.times import LAST_INSTANT, MINUTE, from_datetime
+from monitor.domain.times import DAY, LAST_INSTANT, MINUTE, from_datetime
 from monitor.domain.vocabulary import Drift
 
 T = TypeVar("T")
@@ -79,9 +79,11 @@ def take_in(raw: Mapping[str, Any], *, now: int, rules: IntakeRules) -> NewBooki
     """
     errors: list[FieldError] = []
     fields, extra, sent_as = _map_names(raw, errors)
-    _convert_legacy(fields, extra, sent_as, rules, errors)
+    if fields.get("traffic") is None:
+        fields.pop("traffic", None)
+    slack = _convert_legacy(fields, extra, sent_as, rules, errors)
     request = _validate(fields, sent_as, errors)
-    scheduled_for = _schedule(fields.get("scheduled_for"), now, sent_as, errors)
+    scheduled_for = _schedule(fields.get("scheduled_for"), now - slack, sent_as, errors)
     currency = _currency(fields, rules, errors)
     if extra:
         _check_extra(extra, errors)
@@ -179,7 +181,8 @@ _CONVERTERS: dict[str, Callable[[str, Any, list[FieldError]], Any]] = {
 
 def _convert_legacy(
     fields: dict[str, Any], extra: dict[str, Any], sent_as: dict[str, str], rules: IntakeRules, errors: list[FieldError]
-) -> None:
+) -> int:
+    """Turn what legacy fields say into ours. Returns the milliseconds by which the schedule may lie in the past."""
     price = fields.get("price_minor")
     if isinstance(price, Decimal):
         currency = fields.get("currency") or rules.currency
@@ -190,10 +193,13 @@ def _convert_legacy(
             minor = None
         fields["price_minor"] = minor
     if fields.get("scheduled_for") is None and extra.get("date") is not None:
-        moment = _moment(extra.pop("date"), extra.pop("time", None), errors)
+        hour = extra.pop("time", None)
+        moment = _moment(extra.pop("date"), hour, errors)
         if moment is not None:
             fields["scheduled_for"] = (moment if moment.tzinfo else moment.replace(tzinfo=rules.zone)).isoformat()
             sent_as["scheduled_for"] = "date"
+        return PAST_TOLERANCE if hour else PAST_TOLERANCE + DAY  # without a time the whole day is meant
+    return PAST_TOLERANCE
 
 
 def _moment(date_: Any, time_: Any, errors: list[FieldError]) -> datetime | None:
@@ -225,7 +231,7 @@ def _validate(fields: dict[str, Any], sent_as: dict[str, str], errors: list[Fiel
         return None
 
 
-def _schedule(text: Any, now: int, sent_as: dict[str, str], errors: list[FieldError]) -> int | None:
+def _schedule(text: Any, earliest: int, sent_as: dict[str, str], errors: list[FieldError]) -> int | None:
     if not isinstance(text, str):
         return None
     name = sent_as.get("scheduled_for", "scheduled_for")
@@ -234,7 +240,7 @@ def _schedule(text: Any, now: int, sent_as: dict[str, str], errors: list[FieldEr
     except (ValueError, OverflowError):
         errors.append(FieldError(name, "is a time of RFC 3339 with a time zone, as 2026-12-01T14:00:00Z"))
         return None
-    if instant < now - PAST_TOLERANCE:
+    if instant < earliest:
         errors.append(FieldError(name, "is not in the past"))
     if instant > LAST_INSTANT:
         errors.append(FieldError(name, "is not after the year 9999"))

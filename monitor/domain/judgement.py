@@ -64,15 +64,16 @@ class Grace:
 def judge(due_at: int, facts: Iterable[Fact]) -> Verdict:
     """Judge a stage by the facts known at or after its due time, in any order and however often repeated.
 
-    The earliest evidence decides; without any, a stage to which nothing was owed is exempt; otherwise it
-    has failed if an attempt did, and is missing if none was seen. The latest of several reasons is named.
+    Evidence in time is good. Without it, a stage to which nothing was owed is exempt, also if something came later.
+    Otherwise it is late if evidence came, has failed if an attempt did, and is missing if none was seen. The latest of
+    several reasons is named.
     """
     known = tuple(facts)
-    found = [fact.at for fact in known if fact.kind is FactKind.FOUND]
-    if found:
-        at = min(found)
-        if at <= due_at:
-            return Verdict(Outcome.GOOD, Reason.ON_TIME, at)
+    at = min((fact.at for fact in known if fact.kind is FactKind.FOUND), default=None)
+    if at is not None and at <= due_at:
+        return Verdict(Outcome.GOOD, Reason.ON_TIME, at)
+    owed = all(fact.kind is not FactKind.NOT_OWED for fact in known)
+    if at is not None and owed:
         return Verdict(Outcome.LATE, Reason.LATE, at)
     for kind, outcome in (
         (FactKind.NOT_OWED, Outcome.EXEMPT),
@@ -81,5 +82,5 @@ def judge(due_at: int, facts: Iterable[Fact]) -> Verdict:
     ):
         of_kind = [fact for fact in known if fact.kind is kind]
         if of_kind:
-            return Verdict(outcome, max(of_kind).reason, None)
+            return Verdict(outcome, max(of_kind).reason, at)
     return Verdict(Outcome.MISSING, Reason.NEVER_ATTEMPTED, None)

@@ -103,10 +103,14 @@ def sqlite_version() -> str:
 
 
 class EmbeddedLock:
-    """Keeps a second process from writing to the same SQLite file, for as long as it is held."""
+    """Keeps a second process from writing to the same SQLite file, for as long as it is held.
+
+    The lock is on the file itself, by whatever name it was reached; SQLite's own locks are of another kind and do not
+    meet with it. Closing it ends SQLite's locks of this process, so it is released when SQLite is closed.
+    """
 
     def __init__(self, url: URL) -> None:
-        self._path = None if url.get_backend_name() != "sqlite" else Path(f"{Path(str(url.database)).resolve()}.lock")
+        self._path = None if url.get_backend_name() != "sqlite" else Path(str(url.database)).resolve()
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -120,7 +124,7 @@ class EmbeddedLock:
         except BlockingIOError as error:
             os.close(descriptor)
             raise StoreInUseError(
-                f"{self._path.with_suffix('')} is in use by another booking-monitor: SQLite takes one writer;"
+                f"{self._path} is in use by another booking-monitor: SQLite takes one writer;"
                 " stop the other one, or use PostgreSQL for several"
             ) from error
         self._descriptor = descriptor

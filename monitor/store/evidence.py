@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, exists, func, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from monitor.domain.chat import MessageKind
-from monitor.domain.vocabulary import Stage
+from monitor.domain.vocabulary import AttemptResult, Stage
 from monitor.store.tables import (
     bookings,
     chat_messages,
@@ -46,7 +46,8 @@ class Sent:
     state: str
     delivered_at: int | None
     attempts: int
-    last_result: str | None
+    telling_result: str | None
+    """A refusal, where there was one: it says more than a silence after it."""
     target_exists: bool
     """Whether the push subscription that it goes to is still there."""
 
@@ -131,10 +132,12 @@ def _rooms(connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, Ro
 
 
 def _deliveries(connection: Connection, stage: Stage, ids: Sequence[str]) -> Iterator[tuple[str, Sent]]:
-    last = (
+    telling = (
         select(delivery_attempts.c.result)
         .where(delivery_attempts.c.delivery_id == deliveries.c.id)
-        .order_by(delivery_attempts.c.attempt.desc())
+        .order_by(
+            (delivery_attempts.c.result == AttemptResult.REJECTED.value).desc(), delivery_attempts.c.attempt.desc()
+        )
         .limit(1)
         .scalar_subquery()
     )
@@ -144,7 +147,7 @@ def _deliveries(connection: Connection, stage: Stage, ids: Sequence[str]) -> Ite
         deliveries.c.state,
         deliveries.c.delivered_at,
         deliveries.c.attempts,
-        last,
+        telling,
         push_subscriptions.c.id.is_not(None),
     ).outerjoin_from(deliveries, push_subscriptions, push_subscriptions.c.id == deliveries.c.target)
     query = query.where(deliveries.c.booking_id.in_(ids), deliveries.c.stage == stage.value)

@@ -11,7 +11,7 @@ from monitor.domain.chat import MessageKind, system_message
 from monitor.domain.due import DueStage
 from monitor.domain.ids import new_id
 from monitor.domain.ledger import Counter
-from monitor.domain.lifecycle import Response
+from monitor.domain.lifecycle import Status
 from monitor.domain.notifying import notification_row
 from monitor.domain.vocabulary import DeliveryState, RepairResult, Stage, Traffic
 from monitor.store.bookings import find
@@ -20,8 +20,12 @@ from monitor.store.leases import Fence, check_fence
 from monitor.store.statements import add_counts, insert_rows, is_one_of
 from monitor.store.tables import bookings, chat_messages, chat_rooms, counters, deliveries, notifications, stages
 
-WAITING = (Response.AWAITING_RESPONSE.value, Response.TIMED_OUT.value)
-"""A booking can be overdue while its provider has not answered: an answer proves that the provider heard."""
+_OPEN = (Status.PENDING.value, Status.EXPIRED.value)
+WAITING = bookings.c.id.is_(None) | bookings.c.status.in_(_OPEN)
+"""Bookings that can be overdue: an answer proves that the provider heard, and a cancelled one is awaited by nobody.
+
+One whose row has vanished is: whoever it was for is still waiting.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,12 @@ def find_overdue(connection: Connection, due_after: int, limit: int) -> list[Ove
             stages.c.repairs,
             stages.c.repaired_at,
         )
-        .join_from(stages, bookings, bookings.c.id == stages.c.booking_id)
+        .outerjoin_from(stages, bookings, bookings.c.id == stages.c.booking_id)
         .where(
             is_one_of(stages.c.outcome, "missing", "failed"),
             stages.c.evidence_at.is_(None),
             stages.c.due_at > due_after,
-            bookings.c.provider_response_status.in_(WAITING),
+            WAITING,
         )
         .order_by(stages.c.due_at)
         .limit(limit)

@@ -167,9 +167,9 @@ def _overdue(connection: Connection, due_after: int) -> tuple[dict[tuple[Stage, 
         is_one_of(stages.c.outcome, "missing", "failed")
         & stages.c.evidence_at.is_(None)
         & (stages.c.due_at > due_after)
-        & bookings.c.provider_response_status.in_(WAITING)
+        & WAITING
     )
-    joined = stages.join(bookings, bookings.c.id == stages.c.booking_id)
+    joined = stages.outerjoin(bookings, bookings.c.id == stages.c.booking_id)
     by_stage = (
         select(stages.c.stage, stages.c.traffic, func.count(), func.min(stages.c.due_at))
         .select_from(joined)

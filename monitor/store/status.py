@@ -94,18 +94,18 @@ def read_series(connection: Connection, traffic: Traffic, *, now: int, minutes: 
 def _overdue(connection: Connection, due_after: int) -> list[OverdueBooking]:
     query = (
         select(stages.c.booking_id, bookings.c.provider_id)
-        .join_from(stages, bookings, bookings.c.id == stages.c.booking_id)
+        .outerjoin_from(stages, bookings, bookings.c.id == stages.c.booking_id)
         .where(
             _is_one_of(stages.c.outcome, (Outcome.MISSING, Outcome.FAILED)),
             stages.c.evidence_at.is_(None),
             stages.c.due_at > due_after,
             stages.c.traffic == Traffic.REAL.value,
-            bookings.c.provider_response_status.in_(WAITING),
+            WAITING,
         )
         .order_by(stages.c.due_at, stages.c.booking_id)
         .limit(SHOWN_OVERDUE * len(Stage))
     )
-    providers = {row.booking_id: row.provider_id for row in connection.execute(query)}
+    providers = {row.booking_id: row.provider_id or "(vanished)" for row in connection.execute(query)}
     shown = list(providers)[:SHOWN_OVERDUE]
     of_each = _stages_of(connection, shown)
     return [OverdueBooking(booking_id, providers[booking_id], of_each[booking_id]) for booking_id in shown]

@@ -42,7 +42,10 @@ async def make_booking(request: Request) -> Response:
     require_json(request)
     service = service_of(request)
     body = await read_body(request, service.settings.body_limit)
-    key = request.headers.get("idempotency-key")
+    keys = request.headers.getlist("idempotency-key")
+    if len(keys) > 1:
+        raise invalid_field("Idempotency-Key", "is given once")
+    key = keys[0] if keys else None
     if key is not None and not re.fullmatch(IDEMPOTENCY_KEY_PATTERN, key):
         raise invalid_field("Idempotency-Key", "has 1 to 255 characters, visible ones of ASCII")
     made = await service.desk.make(body, trace_of(request), caller=caller.name, idempotency_key=key)

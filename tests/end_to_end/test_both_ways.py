@@ -153,9 +153,7 @@ def test_a_root_cause_is_one_incident_by_either_way_and_both_end_with_it(
     with (
         PagerDutyReceiver() as direct,
         PagerDutyReceiver() as by_prometheus,
-        site(
-            tmp_path, objectives_file=file, pagerduty_url=direct.url, pagerduty_routing_key=ROUTING_KEY
-        ) as monitor,
+        site(tmp_path, objectives_file=file, pagerduty_url=direct.url, pagerduty_routing_key=ROUTING_KEY) as monitor,
         prometheus_way(tmp_path, monitor, file, by_prometheus),
     ):
         begun = time.time()

@@ -113,8 +113,8 @@ def test_watch_shows_each_journey_once(service: RunningService) -> None:
     assert done.returncode == 0
     assert [done.stdout.count(booking_id[-12:]) for booking_id in made] == [1, 1, 1]
     assert "t-unwatched" not in done.stdout
-    for stage in ("chat_room", "message", "notification", "realtime"):
-        assert stage in done.stdout
+    assert done.stdout.count("t-watched") == 3
+    assert done.stdout.count("pending") == 3
 
 
 def test_redrive_sends_dead_deliveries_again() -> None:

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import make_url
 from support.bookkeeping import broken_promises, damages, half_made, miscounts, rows, store, unfinished, unheard
 from support.postgres import postgres_server
+from support.replicas import upgrade_store
 from support.service import RunningService
 from support.traffic import Told, Traffic, fixed_port
 from support.waiting import wait_until
-
-from monitor.store import engine, migrations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,14 +64,14 @@ async def wait_for_rest(url: str) -> None:
 
     def at_rest() -> bool:
         with store(url) as connection:
-            waiting.update(unfinished(connection))
-        return not any(waiting.values())
+            left[:] = unfinished(connection)
+        return not left
 
-    waiting: dict[str, int] = {}
+    left: list[str] = []
     try:
         await until(at_rest, "all is judged and heard")
     except TimeoutError as error:
-        error.add_note(str(waiting))
+        error.add_note("\n".join(left[:20]))
         raise
 
 
@@ -181,7 +179,7 @@ async def test_five_kills_of_postgresql_lose_no_answered_booking(
     chance = random.Random(SEED)  # noqa: S311 - no secret
     with database.fresh_database() as url:
         service.settings |= {"database_url": url}
-        await asyncio.to_thread(migrations.upgrade, engine.writing_engine(make_url(url)))
+        await asyncio.to_thread(upgrade_store, url)
         await asyncio.to_thread(service.start)
         async with Traffic(lambda: service.url) as traffic:
             told = traffic.told

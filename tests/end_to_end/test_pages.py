@@ -399,6 +399,7 @@ class TestAlertmanager:
 
             monitor.lose_chat_rooms()
             first = wait_until(alert, what="the alert is held", timeout_seconds=PATIENCE)
+            assert first is not None
             assert first["labels"] == {
                 "alertname": "BookingChatRoomCreationLow",
                 "severity": "critical",
@@ -425,8 +426,8 @@ class TestHeartbeat:
         self, tmp_path: Path, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(service_module, "STALE_AFTER", 3_000)
-        options = {"heartbeat_url": f"{webhook.url}/beat", "heartbeat_interval": 0.2}
-        async with service_in_process(tmp_path, **options) as running:
+        url = f"{webhook.url}/beat"
+        async with service_in_process(tmp_path, heartbeat_url=url, heartbeat_interval=0.2) as running:
 
             async def beats() -> bool:
                 return len(webhook.requests) >= 3

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PRIVATE_KEY = generate()
 KEY = load_private_key(PRIVATE_KEY)
 QUICK = {
-    "grace_notification": 1.2,
+    "grace_notification": 2,
     "settle": 0.2,
     "delivery_first_delay": 0.3,
     "repair_attempts": 0,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import structlog
 from support.bookings import booking, problem, wrong_fields
 from support.service import RunningService, running_service
 
@@ -147,11 +148,15 @@ async def test_a_fault_of_ours_is_a_problem_that_tells_nothing_of_it() -> None:
     async def with_state(scope: Any, receive: Any, send: Any) -> None:
         await app({**scope, "state": {}}, receive, send)
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://localhost") as client:
-        for answer in (
-            await client.post("/v1/bookings", json=booking()),
-            await client.get("/v1/bookings"),
-            await client.post("/v1/deliveries/redrive", json={}),
-        ):
-            assert problem(answer, 500)["detail"] == "The service failed; the fault is in its log."
-            assert "errors" not in answer.json()
+    transport = httpx.ASGITransport(with_state)
+    with structlog.testing.capture_logs() as logged:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answers = [
+                await client.post("/v1/bookings", json=booking()),
+                await client.get("/v1/bookings"),
+                await client.post("/v1/deliveries/redrive", json={}),
+            ]
+    for answer in answers:
+        assert problem(answer, 500)["detail"] == "The service failed; the fault is in its log."
+        assert "errors" not in answer.json()
+    assert [line["event"] for line in logged] == ["request.failed"] * 3

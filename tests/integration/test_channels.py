@@ -213,6 +213,14 @@ class TestHostileReceivers:
         assert (await channel.send(page())).accepted
         assert [incident.dedup_key for incident in receiver.incidents] == [report_dedup_key(REPORT)]
 
+    async def test_the_severity_is_told_in_the_word_that_the_objectives_choose(
+        self, client: httpx.AsyncClient, receiver: PagerDutyReceiver
+    ) -> None:
+        words = dict.fromkeys(Severity, "error")
+        channel = PagerDutyChannel(client, SecretStr(ROUTING_KEY), receiver.url, words=lambda: words)
+        assert (await channel.send(page())).accepted
+        assert receiver.events[0]["payload"]["severity"] == "error"
+
     async def test_a_wait_that_the_receiver_asks_for_is_passed_on(
         self, channel: PagerDutyChannel, receiver: PagerDutyReceiver
     ) -> None:

@@ -87,6 +87,19 @@ async def test_new_events_wait_until_those_that_were_missed_are_on_their_way() -
     assert first + await drain(subscriber) == [event(number).id for number in (1, 2, 3, 4)]
 
 
+async def test_an_event_that_is_made_while_a_subscriber_catches_up_comes_once() -> None:
+    subscriber = Subscriber("phone", "t-17", Transport.WEBSOCKET, 8)
+    hub = hub_of(subscriber)
+    hub.publish(event(1))  # heard of first, and then found in the store
+    assert await subscriber.replay(event(1))
+    assert await subscriber.replay(event(2))  # found in the store first, and then heard of
+    assert hub.publish(event(2)) == 1
+    taken = await drain(subscriber)
+    hub.publish(event(2))
+    await subscriber.caught_up()
+    assert taken + await drain(subscriber) == ["event-00001", "event-00002"]
+
+
 async def test_more_missed_events_than_the_queue_holds_come_as_fast_as_they_are_read() -> None:
     subscriber = Subscriber("phone", "t-17", Transport.WEBSOCKET, 2)
 

@@ -58,9 +58,7 @@ async def evaluate(store: Store, *changes: IncidentChange, fence: Fence | None =
 
 def fired(number: int = 1, *, key: AlertKey = KEY, channels: Sequence[str] = BOTH) -> IncidentChange:
     opened = Alert(AlertState.FIRING, NOON, NOON)
-    return IncidentChange(
-        number, key, REPORT, opened=opened, pages=planned("trigger", channels, number), event="fired"
-    )
+    return IncidentChange(number, key, REPORT, opened=opened, pages=planned("trigger", channels, number), event="fired")
 
 
 def resolved(number: int = 1, *, key: AlertKey = KEY, channels: Sequence[str] = BOTH) -> IncidentChange:

@@ -148,16 +148,16 @@ def unheard(connection: Connection, told: Told) -> list[str]:
     ]
 
 
-def unfinished(connection: Connection) -> dict[str, int]:
+def unfinished(connection: Connection) -> list[str]:
     """What is not judged yet, and what is on its way to a provider who listens."""
     providers = ", ".join(f"'{provider_id}'" for provider_id in HEARD)
-    (undecided,) = rows(connection, "SELECT count(*) FROM stages WHERE outcome IS NULL")
+    undecided = rows(connection, "SELECT booking_id, stage, due_at FROM stages WHERE outcome IS NULL")
     under_way = rows(
         connection,
-        "SELECT state, count(*) FROM deliveries WHERE stage = 'realtime' AND state <> 'delivered'"  # noqa: S608 - our own words
-        f" AND target IN ({providers}) GROUP BY state",
+        "SELECT id, booking_id, target, state, attempts, created_at, next_attempt_at, last_error FROM deliveries"  # noqa: S608 - our own words
+        f" WHERE stage = 'realtime' AND state <> 'delivered' AND target IN ({providers})",
     )
-    return {"stages to be judged": undecided, **{f"deliveries {state}": count for state, count in under_way}}
+    return [f"not judged: {row}" for row in undecided] + [f"not delivered: {row}" for row in under_way]
 
 
 def _table(connection: Connection, query: str) -> Counter[tuple[Any, ...]]:

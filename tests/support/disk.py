@@ -65,10 +65,10 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk() -> Iterator[SmallDisk]:
+def small_disk(megabytes: int = MEGABYTES) -> Iterator[SmallDisk]:
     """Make one, and take it away again. What has files open on it must have ended by then."""
     with tempfile.TemporaryDirectory(prefix="disk-") as folder:
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", folder]
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder]
         mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
         try:
             yield SmallDisk(Path(folder), mounted=mounted)

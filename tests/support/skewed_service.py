@@ -33,8 +33,8 @@ def set_clock(service: RunningService, ahead_seconds: float) -> None:
 
 
 @contextmanager
-def skewed_service(**settings: Any) -> Iterator[RunningService]:
-    """Run it as a process; settings as of `running_service`."""
+def skewed_service(port: int | None = None, **settings: Any) -> Iterator[RunningService]:
+    """Run it as a process, on a free port unless one is given; settings as of `running_service`."""
     from support.service import RunningService  # noqa: PLC0415 - not on the path of the process that we start
 
     class SkewedService(RunningService):
@@ -43,6 +43,7 @@ def skewed_service(**settings: Any) -> Iterator[RunningService]:
 
     with tempfile.TemporaryDirectory(prefix="service-") as folder:
         service = SkewedService(Path(folder), settings)
+        service._port = port
         set_clock(service, 0)
         with service:
             yield service

@@ -135,7 +135,7 @@ def test_old_truth_is_never_called_well_and_is_said_first() -> None:
     found = facts(snapshot=old, faults=("nothing could be judged for 60 s",))
     assert verdict(found).level is Level.BAD
     notices = parts(found)["notices"]
-    assert "Old truth" in notices
+    assert "Old numbers" in notices
     assert "1 h 0 min ago" in notices
     assert "Nothing could be judged for 60 s" in notices
 

@@ -71,8 +71,8 @@ def changed_objectives(changes: Mapping[str, tuple[float, float]], environment: 
     return Change(f"Objectives of Booking Monitor in {environment} changed: {listed}", at, environment, details)
 
 
-def event_of(page: Page) -> Event:
-    """Write the event of a page, without its routing key."""
+def event_of(page: Page, words: Mapping[Severity, str] = _SEVERITY) -> Event:
+    """Write the event of a page, without its routing key; `words` are PagerDuty's words for our severities."""
     event: Event = {"event_action": page.action.value, "dedup_key": page.dedup_key}
     if page.action is not PageAction.TRIGGER:
         return event
@@ -80,7 +80,7 @@ def event_of(page: Page) -> Event:
     event["payload"] = {
         "summary": shortened(content.summary, MAX_SUMMARY_CHARACTERS),
         "source": _source(content.environment),
-        "severity": _SEVERITY[content.severity],
+        "severity": words[content.severity],
         "timestamp": rfc3339(content.fired_at),
         "component": shortened(content.sli or "booking-monitor", _MAX_WORD_CHARACTERS),
         "group": shortened(content.traffic or content.environment, _MAX_WORD_CHARACTERS),
@@ -157,6 +157,7 @@ class PagerDutyChannel:
         routing_key: SecretStr,
         url: str = DEFAULT_URL,
         *,
+        words: Callable[[], Mapping[Severity, str]] = lambda: _SEVERITY,
         window: SlidingWindow | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -165,12 +166,13 @@ class PagerDutyChannel:
         self._routing_key = routing_key
         self._url = checked_url("PAGERDUTY_URL", url).rstrip("/")
         self._window = window or SlidingWindow(CALLS_PER_WINDOW, WINDOW_SECONDS)
+        self._words = words
         self._monotonic = monotonic
         self._wall = wall
 
     async def send(self, page: Page) -> SendResult:
         """Try once to hand over the page. Accepted means that PagerDuty queued it."""
-        return await self._enqueue("/v2/enqueue", event_of(page))
+        return await self._enqueue("/v2/enqueue", event_of(page, self._words()))
 
     async def send_change(self, change: Change) -> SendResult:
         """Try once to hand over a change event."""

@@ -56,7 +56,7 @@ class Subscriber:
         self.gone = asyncio.Event()
         self._queue_limit = queue_limit
         self._events: deque[Event] = deque()
-        self._held: deque[Event] = deque()
+        self._held: dict[str, Event] = {}
         self._catching_up = True
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -69,6 +69,8 @@ class Subscriber:
 
     def offer(self, event: Event) -> bool:
         """Queue a new event. False if the subscriber is too slow for it and is being disconnected."""
+        if self._catching_up and self._has(event.id):
+            return True
         if self.offer_again(event):
             return True
         if not self.closed:
@@ -78,11 +80,14 @@ class Subscriber:
 
     def offer_again(self, event: Event) -> bool:
         """Queue an event that comes once more if there is no room for it now. False if there is none."""
-        waiting = self._held if self._catching_up else self._events
-        if self.closed or len(waiting) >= self._queue_limit:
+        waiting = len(self._held if self._catching_up else self._events)
+        if self.closed or waiting >= self._queue_limit:
             return False
-        waiting.append(event)
-        self._wake.set()
+        if self._catching_up:
+            self._held[event.id] = event
+        else:
+            self._events.append(event)
+            self._wake.set()
         return True
 
     async def replay(self, event: Event) -> bool:
@@ -90,6 +95,7 @@ class Subscriber:
         await self._drained_to(self._queue_limit - 1)
         if self.closed:
             return False
+        self._held.pop(event.id, None)
         self._events.append(event)
         self._wake.set()
         return True
@@ -98,7 +104,7 @@ class Subscriber:
         """Let new events through, once those that were missed are on their way."""
         await self._drained_to(0)
         self._catching_up = False
-        self._events.extend(self._held)
+        self._events.extend(self._held.values())
         self._held.clear()
         self._wake.set()
 
@@ -122,6 +128,10 @@ class Subscriber:
             self._sent.popitem(last=False)
         return event
 
+    def sent(self, event_id: str) -> Event | None:
+        """What was sent here under this id, and is not acknowledged."""
+        return self._sent.get(event_id)
+
     def acknowledged(self, event_id: str) -> Event | None:
         """Take an acknowledgement: the event that it is for, or None if it was not sent here or already had one."""
         return self._sent.pop(event_id, None)
@@ -131,6 +141,10 @@ class Subscriber:
         self.gone.set()
         self._wake.set()
         self._room.set()
+
+    def _has(self, event_id: str) -> bool:
+        """Whether an event that was missed is on its way already: it was committed while that was looked up."""
+        return event_id in self._sent or any(event.id == event_id for event in self._events)
 
     async def _drained_to(self, events: int) -> None:
         """Wait until no more than so many events are queued, or the subscriber is closed."""

@@ -160,7 +160,7 @@ class RealtimeRelay:
         It is a failed attempt: the next one finds a mended subscriber, or another device. False if the event was not
         sent over this connection.
         """
-        event = subscriber.acknowledged(event_id)
+        event = subscriber.sent(event_id)
         if event is None:
             return False
         waiting = self._waiting.pop(event_id, None)

@@ -74,8 +74,8 @@ def _sent(due: DueStage, sent: Sent) -> Fact:
     if sent.delivered_at is not None:
         return Fact(FactKind.FOUND, sent.delivered_at, Reason.ON_TIME)
     failures = _REALTIME_FAILURES if due.stage is Stage.REALTIME else _PUSH_FAILURES
-    if sent.last_result in failures:
-        return Fact(FactKind.FAILED, due.due_at, failures[sent.last_result])
+    if sent.telling_result in failures:
+        return Fact(FactKind.FAILED, due.due_at, failures[sent.telling_result])
     return Fact(FactKind.ABSENT, due.due_at, Reason.NEVER_ATTEMPTED)
 
 

@@ -14,6 +14,7 @@ from monitor.store.status import Reading, Series
 from monitor.store.writer import StoreUnavailableError
 from monitor.telemetry.logs import get_logger
 from monitor.web.pages.facts import Facts, Level, verdict
+from monitor.web.pages.views import rates
 from monitor.web.pages.views import status as view
 
 log = get_logger(__name__)
@@ -57,7 +58,7 @@ class Boards:
         self._board: Board | None = None
         self._seen: Snapshot | None = None
         self._reading = Reading()
-        self._plotted = _Plotted(0, {}, {})
+        self._plotted = _Plotted(0, *(rates.nothing_yet(spans) for _, spans in (rates.HOUR_SPANS, rates.DAY_SPANS)))
 
     async def current(self) -> Board:
         """The board as of now."""
@@ -95,7 +96,7 @@ class Boards:
             reading=self._reading,
             hour=self._plotted.hour,
             day=self._plotted.day,
-            series_at=self._plotted.at,
+            series_at=self._plotted.at or now,
             channels=[channel.value for channel in service.alarms.channels],
             faults=faults,
             blind=None if blind is None else blind.content,
@@ -118,7 +119,7 @@ class Boards:
         if not 0 <= now - self._plotted.at < SERIES_PAUSE:
             hour, day = [
                 await readers.run(status.read_series, Traffic.REAL, now=now, minutes=minutes, spans=spans)
-                for minutes, spans in (view.HOUR_SPANS, view.DAY_SPANS)
+                for minutes, spans in (rates.HOUR_SPANS, rates.DAY_SPANS)
             ]
             self._plotted = _Plotted(now, hour, day)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from monitor.alerting.payload import PageContent
 from monitor.domain.rows import Fields
 from monitor.store.alerts import FullIncident
 from monitor.web.pages.facts import Incident, Level
@@ -48,18 +49,20 @@ def _head(incident: Incident, now: int) -> Html:
         h.p(state),
         h.p("Acknowledged ", when(incident.acknowledged_at, now), ".") if incident.acknowledged_at else None,
         pieces.cause(content),
-        pieces.evidence(content, now),
-        pieces.facts_list(
-            (
-                ("Alert", h.code(content.alertname)),
-                ("Counted", _counted(content.details.get("bad"), content.details.get("events"))),
-                ("Objective", _text(content.details.get("objective"))),
-                ("Cause class", _code(content.details.get("cause_class"))),
-                ("Environment", content.environment),
-            )
-        ),
+        pieces.evidence(content, now, more=_about(content)),
         pieces.links(content),
         class_=f"incident whole {incident.level.value}",
+    )
+
+
+def _about(content: PageContent) -> tuple[tuple[str, Node], ...]:
+    details = content.details
+    return (
+        ("Alert", h.code(content.alertname)),
+        ("Counted", _counted(details.get("bad"), details.get("events"))),
+        ("Objective", _text(details.get("objective"))),
+        ("Cause class", _code(details.get("cause_class"))),
+        ("Environment", content.environment),
     )
 
 

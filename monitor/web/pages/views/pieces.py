@@ -111,8 +111,10 @@ def _since(milliseconds: int) -> str:
     return f"+{milliseconds / SECOND:.2f} s" if milliseconds < MINUTE else f"+{length(milliseconds)}"
 
 
-def evidence(content: PageContent, now: int, *, samples: int | None = None) -> Html:
-    """Why an alert fires: what the diagnosis found, with so many of its samples."""
+def evidence(
+    content: PageContent, now: int, *, samples: int | None = None, more: Iterable[tuple[str, Node]] = ()
+) -> Html:
+    """Why an alert fires: what the diagnosis found, `more` that is known, and so many of the samples."""
     details: Mapping[str, Any] = content.details
     return facts_list(
         (
@@ -120,6 +122,7 @@ def evidence(content: PageContent, now: int, *, samples: int | None = None) -> H
             ("Last good before", _booking(details.get("last_good_booking"), now)),
             ("In common", _factor(details.get("common_factor"))),
             ("At risk", _at_risk(details.get("revenue_at_risk"))),
+            *more,
             ("Bookings", _samples(details.get("sample_bookings"), samples)),
         )
     )
