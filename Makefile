@@ -8,9 +8,10 @@ TEST_PACKAGES := prometheus prometheus-alertmanager chromium
 TEST_BINARIES := prometheus promtool prometheus-alertmanager amtool chromium
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 export DEBIAN_FRONTEND := noninteractive
 
-.PHONY: run test lint unit integration end-to-end bench generated lock clean
+.PHONY: run test lint unit integration end-to-end bench soak generated lock clean
 
 run: $(VENV)/.runtime ## start the service on its embedded default (SQLite, loopback)
 	$(BIN)/booking-monitor serve
@@ -62,6 +63,9 @@ lock: ## pin every dependency with its hash
 
 bench: $(VENV)/.bench $(VENV)/.servers ## measure against the peers, side by side
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+soak: $(VENV)/.dev $(VENV)/.servers ## all faults mixed, for SOAK_ARGS="--seconds 180"
+	PYTHONPATH=tests $(BIN)/python -m soak $(SOAK_ARGS)
 
 generated: $(VENV)/.dev ## write again what is generated from the sources
 	$(BIN)/booking-monitor rules build
