@@ -79,7 +79,11 @@ class BookingRequest(BaseModel):
         None, description="When the service is wanted (RFC 3339 with a time zone), not in the past."
     )
     notes: Prose | None = None
-    traffic: Literal["real", "canary"] = Field("real", description="`canary` for a synthetic booking.")
+    traffic: Literal["real", "canary"] = Field(
+        "real",
+        description="`canary` for a synthetic booking; null is as good as absent.",
+        json_schema_extra={"type": ["string", "null"], "enum": ["real", "canary", None]},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ async def test_fifty_kills_lose_no_answered_booking_and_count_none_twice(service
     killer = Killer(service, chance)
     for _ in range(6):
         await killer.while_it_makes_its_store()
-    moments = [killer.while_it_starts] * 10 + [killer.at_work] * 24 + [killer.while_it_stops] * 10
+    moments = [killer.while_it_starts] * 12 + [killer.at_work] * 20 + [killer.while_it_stops] * 12
     chance.shuffle(moments)
     async with Traffic(lambda: service.url) as traffic:
         for kill in moments:

@@ -37,6 +37,7 @@ class Diary:
     bookings: int = 0
     refused: int = 0
     unanswered: int = 0
+    pages: int = 0
     promises: Promises = field(default_factory=dict)
     now: str = "starting"
 
@@ -53,7 +54,7 @@ async def soak(world: World, seconds: float, diary: Diary) -> None:
 
         def note() -> None:
             diary.bookings, diary.refused = len(told.made), told.statuses[503]
-            diary.unanswered = told.unreached.total()
+            diary.unanswered, diary.pages = told.unreached.total(), len(world.pagerduty.events)
 
         async def taken() -> bool:
             note()
@@ -79,6 +80,7 @@ async def soak(world: World, seconds: float, diary: Diary) -> None:
         await traffic.stop_booking()
         note()
         await eventually(rested, what="all is judged, heard and paged", timeout_seconds=RECOVERY_SECONDS)
+        note()
         diary.now = "recounting"
         diary.promises = await asyncio.to_thread(world.promises, told)
         diary.now = "done"
@@ -90,7 +92,7 @@ def show(diaries: list[Diary]) -> Group:
     for diary in diaries:
         title = (
             f"{diary.world}: {diary.bookings:,} bookings, {diary.refused:,} times 503,"
-            f" {diary.unanswered:,} requests cut off ({diary.now})"
+            f" {diary.unanswered:,} requests cut off, {diary.pages} pages ({diary.now})"
         )
         done = Table("fault", "times", "bookings again after, median", "slowest", title=title, title_justify="left")
         for name, spans in sorted(diary.recoveries.items()):

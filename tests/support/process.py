@@ -141,6 +141,8 @@ class Server(ABC):
     def pause(self) -> None:
         """Let the server hang: it keeps its connections and answers nothing."""
         self._running().send_signal(signal.SIGSTOP)
+        process = psutil.Process(self.pid)
+        wait_until(lambda: process.status() == psutil.STATUS_STOPPED, what=f"{type(self).__name__} is stopped")
 
     def resume(self) -> None:
         """Let a paused server go on."""
