@@ -299,7 +299,7 @@ class Service:
             return NoBus()
         from monitor.pipeline.realtime.nats_bus import NatsBus  # noqa: PLC0415 - the client is loaded where it is used
 
-        return NatsBus(self.settings.nats_url.get_secret_value(), self.replica)
+        return NatsBus(self.settings.nats_url.get_secret_value(), self.replica, self.settings.environment)
 
     def _push_sender(self) -> PushSender | None:
         settings = self.settings

@@ -132,12 +132,6 @@ class Objectives:
         """Whether a maintenance window freezes the alert now."""
         return any(window.at(now) and window.covers(alertname) for window in self.maintenance)
 
-    def channels_for(self, severity: Severity, *, stuck: PageChannel | None = None) -> tuple[PageChannel, ...]:
-        """Where pages of a severity go; around the channel that is `stuck`, as long as there is another."""
-        routed = self.routes[severity].channels
-        others = tuple(channel for channel in routed if channel is not stuck)
-        return others or tuple(channel for channel in PageChannel if channel is not stuck)
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class AlertKey:

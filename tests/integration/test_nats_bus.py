@@ -13,7 +13,7 @@ from support.nats import NatsServer, nats_server
 from support.waiting import eventually
 
 from monitor.pipeline.realtime.hub import Event
-from monitor.pipeline.realtime.nats_bus import SUBJECT, NatsBus
+from monitor.pipeline.realtime.nats_bus import NatsBus, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,8 +29,8 @@ def event(number: int = 1, size: int = 0) -> Event:
 class Replica:
     """A bus, and what it heard."""
 
-    def __init__(self, server: NatsServer, name: str) -> None:
-        self.bus = NatsBus(server.url, name)
+    def __init__(self, server: NatsServer, name: str, environment: str = "test") -> None:
+        self.bus = NatsBus(server.url, name, environment)
         self.heard: list[Event] = []
 
     async def heard_of(self, *numbers: int, timeout_seconds: float = 15) -> None:
@@ -114,11 +114,24 @@ async def test_what_is_no_message_of_ours_is_ignored(nats: NatsServer, garbage: 
     async with joined(nats, "a", "b") as (a, b):
         await until_heard(a, b)
         async with await connect(nats.url) as stranger:
-            await stranger.publish(SUBJECT, garbage)
+            await stranger.publish(subject_of("test"), garbage)
             await stranger.flush()
         await a.bus.publish([event(1)])
         await b.heard_of(1)
         assert {found.id for found in b.heard} == {"event-0", "event-1"}
+
+
+async def test_two_installations_that_share_a_nats_do_not_hear_each_other(nats: NatsServer) -> None:
+    async with joined(nats, "a", "b") as (a, b):
+        await until_heard(a, b)
+        stranger = Replica(nats, "c", environment="another")
+        await stranger.bus.start(stranger.heard.append)
+        try:
+            await a.bus.publish([event(1)])
+            await b.heard_of(1)
+            assert stranger.heard == []
+        finally:
+            await stranger.bus.stop()
 
 
 async def test_a_replica_starts_without_nats_and_joins_when_it_is_there() -> None:

@@ -12,7 +12,7 @@ from monitor.alerting.explanation import SHOWN_RATES, bookings_until_page, expla
 from monitor.alerting.objectives_file import MAX_FILE_BYTES, ObjectivesError, parse
 from monitor.domain.objectives import ALERT_KEYS, Maintenance
 from monitor.domain.times import HOUR, MINUTE, SECOND
-from monitor.domain.vocabulary import AlertName, PageChannel, Severity, Stage, Window
+from monitor.domain.vocabulary import AlertName, Severity, Stage, Window
 
 
 def changed(path: str, value: Any) -> bytes:
@@ -133,17 +133,6 @@ def test_a_maintenance_window_freezes_the_alerts_that_it_names_from_its_start_un
     ]
     assert not named.in_maintenance("BookingLedgerStale", start)
     assert Maintenance("all", 0, 1, frozenset()).covers("BookingLedgerStale")
-
-
-def test_a_page_goes_around_the_channel_that_is_stuck() -> None:
-    assert OBJECTIVES.channels_for(Severity.CRITICAL, stuck=PageChannel.PAGERDUTY) == (
-        PageChannel.ALERTMANAGER,
-        PageChannel.WEBHOOK,
-    )
-    only = parse(changed("severities/critical/channels", ["pagerduty"])).objectives
-    assert only.channels_for(Severity.CRITICAL) == (PageChannel.PAGERDUTY,)
-    assert PageChannel.PAGERDUTY not in only.channels_for(Severity.CRITICAL, stuck=PageChannel.PAGERDUTY)
-    assert only.channels_for(Severity.CRITICAL, stuck=PageChannel.PAGERDUTY) != ()
 
 
 def test_every_alert_of_the_service_has_a_key_and_each_critical_rate_stands_before_its_warning() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 
 import nats
@@ -16,7 +17,6 @@ from monitor.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-SUBJECT = "booking-monitor.events"
 _Sent = tuple[str, str, str, int, orjson.Fragment, str | None]
 _LARGEST_MESSAGE_BYTES = 512 * 1024
 _RECONNECT_WAIT_SECONDS = 1
@@ -29,12 +29,18 @@ _PINGS_UNANSWERED = 2
 _CLOSE_SECONDS = 1.0
 
 
+def subject_of(environment: str) -> str:
+    """The subject of an installation: two that share a NATS must not hear of each other's bookings."""
+    return f"booking-monitor.events.{hashlib.sha256(environment.encode()).hexdigest()[:16]}"
+
+
 class NatsBus:
     """Fan-out over NATS core: one message for all events of a group commit."""
 
-    def __init__(self, url: str, replica: str) -> None:
+    def __init__(self, url: str, replica: str, environment: str) -> None:
         self._url = url
         self._replica = replica
+        self._subject = subject_of(environment)
         self._client = Client()
         self._connecting: asyncio.Task[None] | None = None
 
@@ -63,7 +69,7 @@ class NatsBus:
                         disconnected_cb=_note("bus.disconnected"),
                         reconnected_cb=_note("bus.reconnected"),
                     )
-                await self._client.subscribe(SUBJECT, cb=take)
+                await self._client.subscribe(self._subject, cb=take)
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 log.warning("bus.unreachable", error=type(error).__name__)
                 await _close(self._client)
@@ -106,7 +112,7 @@ class NatsBus:
         if not self._client.is_connected or self._client.pending_data_size > _PENDING_BYTES:
             return
         try:
-            await self._client.publish(SUBJECT, orjson.dumps({"from": self._replica, "events": batch}))
+            await self._client.publish(self._subject, orjson.dumps({"from": self._replica, "events": batch}))
         except (nats.errors.Error, OSError) as error:
             log.warning("bus.publish_failed", error=type(error).__name__, events=len(batch))
 
