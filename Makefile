@@ -31,7 +31,7 @@ integration: $(VENV)/.dev $(VENV)/.servers
 	$(BIN)/pytest tests/integration -n 2 $(PYTEST_ARGS)
 
 end-to-end: $(VENV)/.dev $(VENV)/.servers
-	$(BIN)/pytest tests/end_to_end $(PYTEST_ARGS)
+	$(BIN)/pytest tests/end_to_end -n 2 $(PYTEST_ARGS)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv && $(PYTHON) -m venv $(VENV); }
