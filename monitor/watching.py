@@ -6,7 +6,6 @@ import time
 from datetime import datetime
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -19,7 +18,7 @@ REFRESH_SECONDS = 1.0
 ROWS = 30
 """Journeys that are shown at most."""
 
-TITLE = "Journeys, newest first. Bookings by the end of their id; stages by the time until their evidence"
+TITLE = "Journeys, newest first (end of the id); stages by the time until their evidence"
 _HEADINGS = {
     Stage.CHAT_ROOM: "room",
     Stage.MESSAGE: "message",
@@ -35,6 +34,10 @@ _STYLES = {
     Outcome.FAILED.value: "bold red",
     Outcome.EXEMPT.value: "dim",
 }
+
+
+_LEAST_WIDTHS = {"time": 8, "booking": 12, "provider": 6}
+"""Characters. All columns together fit into a terminal of 80; what is wider is cut where there is no more room."""
 
 
 def watch_journeys(console: Console, url: str, token: str | None, provider_id: str | None, *, once: bool) -> None:
@@ -58,9 +61,10 @@ def _fetch(url: str, token: str | None, provider_id: str | None) -> list[dict[st
 
 def journey_table(journeys: list[dict[str, Any]]) -> Table:
     """Journeys as a table: one row each, one column a stage."""
-    table = Table(title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title_justify="left", box=None, header_style="bold underline", padding=(0, 1, 0, 0))
     for heading in ("time", "booking", "provider", "status", *_HEADINGS.values()):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis" if heading == "provider" else "fold")
+        least = _LEAST_WIDTHS.get(heading, max(len(heading), 6))
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=least)
     table.title = TITLE if journeys else "No journeys yet"
     for journey in journeys:
         stages = {stage["stage"]: stage for stage in journey["stages"]}
