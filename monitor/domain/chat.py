@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from monitor.domain.ids import new_id
 from monitor.domain.lifecycle import Action
 
 
@@ -49,6 +48,6 @@ TOLD: dict[Action, MessageKind] = {
 """The message with which the chat learns of a step."""
 
 
-def system_message(room_id: str, kind: MessageKind, now: int) -> tuple[Any, ...]:
+def system_message(message_id: str, room_id: str, kind: MessageKind, now: int) -> tuple[Any, ...]:
     """The row of a message that the system writes at `now` (milliseconds since the epoch)."""
-    return (new_id(now), room_id, kind.value, Sender.SYSTEM.value, None, TEXTS[kind], now)
+    return (message_id, room_id, kind.value, Sender.SYSTEM.value, None, TEXTS[kind], now)

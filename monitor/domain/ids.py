@@ -23,14 +23,14 @@ class _Ids:
         self._counter = 0
         self._step = 0
 
-    def next(self, now: int) -> str:
-        """Return the next id."""
+    def next(self, now: int, count: int) -> list[str]:
+        """Return the next ids."""
         with self._lock:
-            if now == self._now:
-                self._counter += self._step
-            else:
+            if now != self._now:
                 self._start(now)
-            return f"{self._head}{self._counter:012x}"
+            head, first, step = self._head, self._counter, self._step
+            self._counter = last = first + count * step
+        return [f"{head}{number:012x}" for number in range(first, last, step)]
 
     def _start(self, now: int) -> None:
         random = str(uuid_utils.uuid7(nanoseconds=now * 1_000_000))
@@ -48,7 +48,12 @@ def new_id(now: int) -> str:
 
     Those that this process makes one after the other for the same millisecond grow.
     """
-    return _ids.next(now)
+    return _ids.next(now, 1)[0]
+
+
+def new_ids(now: int, count: int) -> list[str]:
+    """As many new ids, growing, for things that are made together at `now` (milliseconds since the epoch)."""
+    return _ids.next(now, count)
 
 
 def time_of(identifier: str) -> int:

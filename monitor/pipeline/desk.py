@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +96,7 @@ class Desk:
         )
         if self._push is not None and made.pushes:
             self._push.dispatch(made.pushes, made.booking_id, now + self._terms.response_deadline, context.trace_id)
-        self._tell(planned, context, now)
+        asyncio.get_running_loop().call_soon(self._tell, planned, context, now)  # the answer need not wait for it
         return Answer(made.booking_id, planned.answer(shown))
 
     async def _replay(self, made: Made) -> Answer:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import orjson
 
 from monitor.domain.booking import NewBooking
-from monitor.domain.chat import MessageKind, system_message
-from monitor.domain.ids import new_id
+from monitor.domain.ids import new_ids
 from monitor.domain.judgement import Grace
 from monitor.domain.lifecycle import MADE
-from monitor.domain.notifying import notification_row
 from monitor.domain.representation import Shown, show_booking
 from monitor.domain.times import rfc3339
-from monitor.domain.vocabulary import DeliveryState, Stage
-from monitor.store.bookings import MakeBooking, stage_row
+from monitor.store.bookings import MakeBooking
+from monitor.store.spread import STAGES
 
 PLATFORM = "embedded"
 
@@ -64,7 +63,7 @@ def plan(
 ) -> Plan:
     """Plan all rows of a booking that is made at `now` (milliseconds since the epoch)."""
     request = new.request
-    booking_id, room_id, notification_id, event_id = (new_id(now) for _ in range(4))
+    booking_id, room_id, message_id, notification_id, event_id = new_ids(now, 5)
     room_expires_at = now + terms.chat_room_lifetime
     booking: dict[str, Any] = {
         "id": booking_id,
@@ -95,28 +94,16 @@ def plan(
         booking_id=booking_id,
         provider_id=request.provider_id,
         traffic=request.traffic,
-        platform=PLATFORM,
         created_at=now,
-        booking=tuple(booking.values()),
-        room=(room_id, booking_id, request.provider_id, request.customer_id, now, room_expires_at),
-        message=system_message(room_id, MessageKind.BOOKING_RECEIVED, now),
-        notification=notification_row(notification_id, request.provider_id, booking_id, now),
-        stages=tuple(
-            stage_row(booking_id, stage, request.traffic, now, now + terms.grace.of(stage))
-            for stage in (Stage.CHAT_ROOM, Stage.MESSAGE, Stage.NOTIFICATION, Stage.REALTIME)
-        ),
-        realtime=(
+        given=(
+            *booking.values(),
+            room_id,
+            room_expires_at,
+            message_id,
+            notification_id,
             event_id,
-            booking_id,
-            Stage.REALTIME.value,
-            request.provider_id,
-            DeliveryState.PENDING.value,
-            0,
             now + terms.acknowledge_timeout,
-            None,
-            now,
-            None,
-            0,
+            *[now + grace for grace in _graces(terms.grace)],
         ),
         push_due_at=now + terms.grace.notification,
         push_retry_at=now + terms.push_timeout,
@@ -126,3 +113,9 @@ def plan(
         body_hash=body_hash,
     )
     return Plan(command, show_booking(booking), room_id, room_expires_at, notification_id, event_id)
+
+
+@cache
+def _graces(grace: Grace) -> tuple[int, ...]:
+    """The grace of each of the stages that every booking has, in milliseconds."""
+    return tuple(grace.of(stage) for stage in STAGES)

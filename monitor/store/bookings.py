@@ -13,11 +13,12 @@ from monitor.domain.ids import new_id
 from monitor.domain.ledger import Counter
 from monitor.domain.rows import Fields
 from monitor.domain.times import MINUTE
-from monitor.domain.vocabulary import DeliveryState, Stage, Traffic
+from monitor.domain.vocabulary import Stage, Traffic
+from monitor.store.rows import delivery_row, stage_row
+from monitor.store.spread import insert_bookings
 from monitor.store.statements import Row, add_counts, insert_rows
 from monitor.store.tables import (
     bookings,
-    chat_messages,
     chat_rooms,
     counters,
     deliveries,
@@ -55,22 +56,14 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class MakeBooking:
-    """Writes a booking, its chat room, message, notification, stages and deliveries: all or none.
-
-    Rows hold the values of all columns in the order of their tables.
-    """
+    """Writes a booking, its chat room, message, notification, stages and deliveries: all or none."""
 
     booking_id: str
     provider_id: str
     traffic: str
-    platform: str
     created_at: int
-    booking: Row
-    room: Row
-    message: Row
-    notification: Row
-    stages: tuple[Row, ...]
-    realtime: Row
+    given: Row
+    """What its rows hold, in the order of `spread.COLUMNS`."""
     push_due_at: int
     push_retry_at: int
     legacy_fields: tuple[str, ...] = ()
@@ -99,8 +92,19 @@ class MakeBooking:
                 earlier[key] = (command.body_hash, command.booking_id)
             targets = _plan_pushes(command, subscriptions.get(command.provider_id, ()))
             if targets:
-                pushes += [_push_row(command, target) for target in targets]
-                push_stages.append(_push_stage(command))
+                booking_id, created_at = command.booking_id, command.created_at
+                pushes += [
+                    delivery_row(
+                        target.delivery_id,
+                        booking_id,
+                        Stage.PUSH,
+                        target.subscription_id,
+                        command.push_retry_at,
+                        created_at,
+                    )
+                    for target in targets
+                ]
+                push_stages.append(stage_row(booking_id, Stage.PUSH, command.traffic, created_at, command.push_due_at))
             new.append(command)
             results.append(Made(command.booking_id, targets))
         if new:
@@ -134,38 +138,10 @@ def _plan_pushes(command: MakeBooking, subscriptions: Sequence[Row]) -> tuple[Pu
     return tuple(PushTarget(new_id(command.created_at), *subscription) for subscription in subscriptions)
 
 
-def _push_row(command: MakeBooking, target: PushTarget) -> Row:
-    return (
-        target.delivery_id,
-        command.booking_id,
-        Stage.PUSH.value,
-        target.subscription_id,
-        DeliveryState.PENDING.value,
-        0,
-        command.push_retry_at,
-        None,
-        command.created_at,
-        None,
-        0,
-    )
-
-
-def _push_stage(command: MakeBooking) -> Row:
-    return stage_row(command.booking_id, Stage.PUSH, command.traffic, command.created_at, command.push_due_at)
-
-
-def stage_row(booking_id: str, stage: Stage, traffic: str, created_at: int, due_at: int) -> Row:
-    """The row of a stage that is not judged yet."""
-    return (booking_id, stage.value, traffic, created_at, due_at, None, None, None, None, 0, None)
-
-
 def _insert(connection: Connection, new: list[MakeBooking], pushes: list[Row], push_stages: list[Row]) -> None:
-    insert_rows(connection, bookings, [command.booking for command in new])
-    insert_rows(connection, chat_rooms, [command.room for command in new])
-    insert_rows(connection, chat_messages, [command.message for command in new])
-    insert_rows(connection, notifications, [command.notification for command in new])
-    insert_rows(connection, stages, [row for command in new for row in command.stages] + push_stages)
-    insert_rows(connection, deliveries, [command.realtime for command in new] + pushes)
+    insert_bookings(connection, [command.given for command in new])
+    insert_rows(connection, stages, push_stages)
+    insert_rows(connection, deliveries, pushes)
     insert_rows(
         connection,
         idempotency_keys,
@@ -181,9 +157,8 @@ def _insert(connection: Connection, new: list[MakeBooking], pushes: list[Row], p
         if command.drift is not None and command.traffic == Traffic.REAL.value
     )
     add_counts(connection, drift_minutes, [(*key, count) for key, count in drifted.items()])
-    tally = Tally((Counter.BOOKINGS.value, command.traffic, command.platform) for command in new)
-    tally.update((Counter.LEGACY_FIELDS.value, name, "") for command in new for name in command.legacy_fields)
-    add_counts(connection, counters, [(*key, count) for key, count in tally.items()])
+    legacy = Tally((Counter.LEGACY_FIELDS.value, name, "") for command in new for name in command.legacy_fields)
+    add_counts(connection, counters, [(*key, count) for key, count in legacy.items()])
 
 
 def find(connection: Connection, booking_id: str) -> Fields | None:

@@ -12,6 +12,8 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
+from monitor.store import spread
+
 _BUSY_TIMEOUT_MILLISECONDS = 5_000
 _CACHE_KIBIBYTES = 65_536
 _CONNECT_TIMEOUT_SECONDS = 5
@@ -85,6 +87,8 @@ def _prepare_sqlite_writer(connection: Any, _record: object) -> None:
         "temp_store = MEMORY",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    for statement in spread.sqlite_setup():
+        connection.execute(statement)
 
 
 def _prepare_sqlite_reader(connection: Any, _record: object) -> None:

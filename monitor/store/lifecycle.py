@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, literal, select, update
 
 from monitor.domain.chat import TOLD, system_message
+from monitor.domain.ids import new_id
 from monitor.domain.lifecycle import Action, IllegalTransitionError, Response, Standing, Status, advance
 from monitor.domain.rows import Fields
 from monitor.domain.vocabulary import Traffic
@@ -86,7 +87,8 @@ def _write_steps(connection: Connection, ids: list[str], action: Action, after: 
         .values(status=after.status.value, provider_response_status=after.response.value, updated_at=now)
     )
     rooms = connection.execute(select(chat_rooms.c.id).where(chat_rooms.c.booking_id.in_(ids))).scalars()
-    insert_rows(connection, chat_messages, [system_message(room_id, TOLD[action], now) for room_id in rooms])
+    messages = [system_message(new_id(now), room_id, TOLD[action], now) for room_id in rooms]
+    insert_rows(connection, chat_messages, messages)
     lapse(connection, ids)
 
 

@@ -17,6 +17,7 @@ from monitor.domain.vocabulary import DeliveryState, RepairResult, Stage, Traffi
 from monitor.store.bookings import find
 from monitor.store.commands import Single
 from monitor.store.leases import Fence, check_fence
+from monitor.store.rows import delivery_row
 from monitor.store.statements import add_counts, insert_rows, is_one_of
 from monitor.store.tables import bookings, chat_messages, chat_rooms, counters, deliveries, notifications, stages
 
@@ -110,7 +111,8 @@ class RepairStage(Single[bool]):
             chat_messages.c.room_id == room_id, chat_messages.c.kind == MessageKind.BOOKING_RECEIVED.value
         )
         if connection.execute(received.limit(1)).first() is None:
-            insert_rows(connection, chat_messages, [system_message(room_id, MessageKind.BOOKING_RECEIVED, self.now)])
+            message = system_message(new_id(self.now), room_id, MessageKind.BOOKING_RECEIVED, self.now)
+            insert_rows(connection, chat_messages, [message])
 
     def _repair_notification(self, connection: Connection, provider_id: str) -> None:
         mine = select(notifications.c.id).where(
@@ -126,25 +128,8 @@ class RepairStage(Single[bool]):
         if connection.execute(select(deliveries.c.id).where(mine)).first() is not None:
             self._drive(connection, Stage.REALTIME)
             return
-        insert_rows(
-            connection,
-            deliveries,
-            [
-                (
-                    new_id(self.now),
-                    self.due.booking_id,
-                    Stage.REALTIME.value,
-                    provider_id,
-                    DeliveryState.PENDING.value,
-                    0,
-                    self.now,
-                    None,
-                    self.now,
-                    None,
-                    0,
-                )
-            ],
-        )
+        row = delivery_row(new_id(self.now), self.due.booking_id, Stage.REALTIME, provider_id, self.now, self.now)
+        insert_rows(connection, deliveries, [row])
 
     def _drive(self, connection: Connection, stage: Stage) -> None:
         connection.execute(

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Integer, Table, Text, literal
+from sqlalchemy import Column, ColumnElement, Connection, Table, literal
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.types import TypeEngine
 
 Row = tuple[Any, ...]
 
-_POSTGRESQL_TYPES: dict[type[TypeEngine[Any]], str] = {Text: "text", Integer: "integer", BigInteger: "bigint"}
+_POSTGRESQL_TYPES: dict[type, str] = {str: "text", int: "bigint"}
 
 
 def is_one_of(column: Column[str], *values: str) -> ColumnElement[bool]:
@@ -77,6 +76,11 @@ def run_many(connection: Connection, text: str, rows: Sequence[Row]) -> int:
     return connection.exec_driver_sql(text, list(rows)).rowcount
 
 
+def array_marks(types: Iterable[type]) -> str:
+    """PostgreSQL's marks for parameters that are arrays, one for each column, of Python's types."""
+    return ", ".join(f"%s::{_POSTGRESQL_TYPES[kind]}[]" for kind in types)
+
+
 @cache
 def _insert_text(table: Table, tail: str) -> str:
     columns = ", ".join(column.name for column in table.columns)
@@ -84,12 +88,17 @@ def _insert_text(table: Table, tail: str) -> str:
     return f"INSERT INTO {table.name} ({columns}) VALUES ({marks}) {tail}"  # noqa: S608 - names of our own tables
 
 
-@cache
-def _add_text(table: Table) -> str:
+def add_clause(table: Table) -> str:
+    """The end of an INSERT into counters that adds where the row is there already."""
     keys = ", ".join(column.name for column in table.primary_key.columns)
     counts = [column.name for column in table.columns if not column.primary_key]
     changes = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in counts)
-    return _insert_text(table, f"ON CONFLICT ({keys}) DO UPDATE SET {changes}")
+    return f"ON CONFLICT ({keys}) DO UPDATE SET {changes}"
+
+
+@cache
+def _add_text(table: Table) -> str:
+    return _insert_text(table, add_clause(table))
 
 
 @cache
@@ -103,7 +112,7 @@ def _update_text(table: Table, changed: tuple[str, ...], only_where: str) -> str
 def _update_from_arrays_text(table: Table, changed: tuple[str, ...], only_where: str) -> str:
     keys = [column.name for column in table.primary_key.columns]
     names = (*changed, *keys)
-    arrays = ", ".join(f"%s::{_POSTGRESQL_TYPES[type(table.c[name].type)]}[]" for name in names)
+    arrays = array_marks(table.c[name].type.python_type for name in names)
     changes = ", ".join(f"{name} = given.{name}" for name in changed)
     mine = " AND ".join(f"{table.name}.{name} = given.{name}" for name in keys)
     return (

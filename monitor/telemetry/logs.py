@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
@@ -175,7 +176,7 @@ def _enrich(logger: _Named, level: str, event: EventDict) -> EventDict:
     """Add time, level and trace, make data of an exception, and mask what is personal."""
     fields = {"timestamp": _timestamp(), "level": level, "logger": logger.name, **event}
     name = fields["event"]
-    if type(name) is not str or not _EVENT_NAME.fullmatch(name):
+    if type(name) is not str or not _is_event_name(name):
         fields["event"] = privacy.scrub(str(privacy.clean(name)))
     if "trace_id" not in fields and (context := current.get()) is not None:
         fields["trace_id"] = context.trace_id
@@ -185,6 +186,11 @@ def _enrich(logger: _Named, level: str, event: EventDict) -> EventDict:
     if error is not None:
         fields["exception"] = privacy.traceback(error)
     return fields
+
+
+@lru_cache(maxsize=1024)
+def _is_event_name(text: str) -> bool:
+    return _EVENT_NAME.fullmatch(text) is not None
 
 
 def _exception(exc_info: object) -> BaseException | None:

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from functools import cache
 from typing import Any
 
+from sqlalchemy import select
 from uuid_utils import uuid7
 
 from monitor.domain.intake import IntakeRules, take_in
@@ -21,6 +22,7 @@ from monitor.domain.judgement import Grace
 from monitor.pipeline.making import Terms, plan
 from monitor.store import tables
 from monitor.store.bookings import MakeBooking
+from monitor.store.engine import parse_url, writing_engine
 
 PROVIDERS = 1000
 """Bookings are spread over this many providers."""
@@ -105,15 +107,11 @@ def command(number: int, now: int) -> MakeBooking:
 def pattern() -> Mapping[str, Sequence[Mapping[str, Cell]]]:
     """The rows of one booking, by table, as the service plans them."""
     now = time.time_ns() // 1_000_000
-    planned = command(0, now)
-    written: dict[str, Sequence[tuple[Any, ...]]] = {
-        "bookings": [planned.booking],
-        "chat_rooms": [planned.room],
-        "chat_messages": [planned.message],
-        "notifications": [planned.notification],
-        "deliveries": [planned.realtime],
-        "stages": planned.stages,
-    }
+    engine = writing_engine(parse_url("sqlite://"))
+    with engine.begin() as connection:
+        tables.metadata.create_all(connection)
+        MakeBooking.execute(connection, [command(0, now)])
+        written = {name: connection.execute(select(tables.metadata.tables[name])).all() for name in TABLES}
     ids: dict[Any, int] = {}
     asked = body(0)
 
