@@ -34,19 +34,25 @@ LATENESS_SECONDS = 3600
 """A run that is late by less than this still takes place; several late ones take place as one."""
 SET_BACK = timedelta(seconds=1)
 """A planned run that is by so much further away than its interval shows that the system's clock was set back."""
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1
 """Between two looks whether it was, on a clock that cannot be set."""
 
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
 class _Every(BaseTrigger):  # type: ignore[misc]  # the library has no types
-    """Fires at an interval: after a leap of the system's clock one interval from now, however long the leap was."""
+    """Fires at each whole multiple of an interval; after a leap of the system's clock at the next one.
+
+    So jobs of one interval run together: the process wakes once for them, and the store commits once.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.interval = timedelta(seconds=seconds)
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-        planned = (previous or now) + self.interval
-        return planned if planned > now else now + self.interval
+        planned = now if previous is None else previous + self.interval
+        return planned if planned > now else now + self.interval - (now - _EPOCH) % self.interval
 
 
 class Jobs:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
@@ -17,10 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from monitor import __version__
 from monitor.alarms import Alarms
 from monitor.alerting import objectives_file
-from monitor.audit.canary import Canary
 from monitor.audit.journeys import Journeys
 from monitor.audit.judge import Judge
-from monitor.audit.probe import Target
 from monitor.audit.repairer import Repairer
 from monitor.clock import Clock
 from monitor.domain.intake import IntakeRules
@@ -35,7 +35,6 @@ from monitor.pipeline.making import PLATFORM, Terms
 from monitor.pipeline.push.endpoints import AllowedHosts
 from monitor.pipeline.push.keys import load_private_key
 from monitor.pipeline.push.relay import PushRelay, Sender
-from monitor.pipeline.push.sender import PushSender
 from monitor.pipeline.push.vapid import VapidSigner
 from monitor.pipeline.realtime.bus import Bus, NoBus
 from monitor.pipeline.realtime.hub import Hub
@@ -52,6 +51,10 @@ from monitor.store.writer import StoreUnavailableError, Writer, describe
 from monitor.telemetry import tracing
 from monitor.telemetry.logs import get_logger
 from monitor.telemetry.metrics import Metrics, WriterObserver
+
+if TYPE_CHECKING:
+    from monitor.audit.canary import Canary
+    from monitor.pipeline.push.sender import PushSender
 
 log = get_logger(__name__)
 
@@ -108,6 +111,7 @@ class Service:
         self._given_sender = sender
         self._url = engine.parse_url(settings.database_url.get_secret_value())
         self._lock = engine.EmbeddedLock(self._url)
+        self._canary: Canary | None = None
         self.stopping = False
 
     async def start(self, port: int) -> None:
@@ -155,8 +159,8 @@ class Service:
         await self.leadership.renew()
         parts.push_async_callback(self.leadership.resign)
         parts.push_async_callback(self.alarms.stop)
-        if isinstance(self._sender, PushSender):
-            parts.push_async_callback(self._sender.aclose)
+        if self._own_sender is not None:
+            parts.push_async_callback(self._own_sender.aclose)
         if self.push is not None:
             parts.push_async_callback(self.push.stop)
         parts.push_async_callback(self.realtime.stop)
@@ -183,7 +187,9 @@ class Service:
         try:
             with writing.connect() as connection:
                 before = revision.current(connection)
-            if before != revision.NEWEST and self.settings.embedded:
+            if before is None and self.settings.embedded:
+                revision.create(writing)
+            elif before != revision.NEWEST and self.settings.embedded:
                 from monitor.store import migrations  # noqa: PLC0415 - Alembic is loaded where there is something to do
 
                 migrations.upgrade(writing)
@@ -224,13 +230,14 @@ class Service:
             replay_window=milliseconds(settings.replay_window),
             replica=self.replica,
         )
-        self._sender = self._given_sender or self._push_sender()
+        self._own_sender = self._push_sender() if self._given_sender is None else None
+        sender = self._given_sender or self._own_sender
         self.push = None
         self.push_hosts = None
-        if self._sender is not None:
+        if sender is not None:
             self.push_hosts = AllowedHosts.parse(settings.push_allowed_hosts)
             self.push = PushRelay(
-                sender=self._sender,
+                sender=sender,
                 writer=self.writer,
                 readers=self.readers,
                 now=now,
@@ -305,6 +312,8 @@ class Service:
         settings = self.settings
         if settings.vapid_private_key is None:
             return None
+        from monitor.pipeline.push.sender import PushSender  # noqa: PLC0415 - the client is loaded where it is used
+
         return PushSender(
             VapidSigner(load_private_key(settings.vapid_private_key.get_secret_value()), settings.vapid_subject),
             AllowedHosts.parse(settings.push_allowed_hosts),
@@ -333,9 +342,7 @@ class Service:
         self.jobs.add(EVALUATE_JOB, self.settings.evaluation_interval, self.alarms.evaluate)
         self.jobs.add(HEARTBEAT_JOB, self.settings.heartbeat_interval, self._beat)
         if self.settings.canary_interval:
-            target = Target(self._local_url(port), self.canary_token)
-            self._canary = Canary(target=target, writer=self.writer, now=self.clock)
-            self.jobs.add(CANARY_JOB, self.settings.canary_interval, self._run_canary)
+            self.jobs.add(CANARY_JOB, self.settings.canary_interval, functools.partial(self._run_canary, port))
         self.jobs.start()
 
     async def _align_clock(self) -> None:
@@ -353,9 +360,19 @@ class Service:
     async def _beat(self) -> None:
         await self.alarms.beat(self.unready())
 
-    async def _run_canary(self) -> None:
-        if self.leadership.leads:
-            await self._canary.run(self.leadership.fence)
+    async def _run_canary(self, port: int) -> None:
+        if not self.leadership.leads:
+            return
+        if self._canary is None:
+            self._canary = await asyncio.to_thread(self._load_canary, port)
+        await self._canary.run(self.leadership.fence)
+
+    def _load_canary(self, port: int) -> Canary:
+        """Load it when it is first due: its clients of HTTP and WebSocket would put off the start."""
+        from monitor.audit.canary import Canary  # noqa: PLC0415 - as said
+        from monitor.audit.probe import Target  # noqa: PLC0415 - as said
+
+        return Canary(target=Target(self._local_url(port), self.canary_token), writer=self.writer, now=self.clock)
 
     async def _take_snapshot(self) -> None:
         snapshot = await self.readers.run(read_snapshot, self.clock(), milliseconds(self.settings.overdue_window))

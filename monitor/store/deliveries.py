@@ -15,7 +15,7 @@ from monitor.domain.vocabulary import OUTSTANDING, AttemptResult, DeliveryState,
 from monitor.store.commands import Single
 from monitor.store.evidence import IDS_A_QUERY
 from monitor.store.statements import Row as Statement
-from monitor.store.statements import add_counts, insert_rows, is_one_of, run_many
+from monitor.store.statements import add_counts, insert_rows, is_one_of, update_rows
 from monitor.store.tables import (
     bookings,
     counters,
@@ -136,10 +136,10 @@ class RecordAttempt:
             delivery.take(command)
             history.append((command.delivery_id, delivery.attempts, command.at, command.result.value, command.detail))
             tally[Counter.DELIVERY_ATTEMPTS.value, delivery.stage, command.result.value] += 1
-        run_many(
+        update_rows(
             connection,
-            "UPDATE deliveries SET state = ?, attempts = ?, next_attempt_at = ?, last_error = ?, delivered_at = ?"
-            " WHERE id = ?",
+            deliveries,
+            ("state", "attempts", "next_attempt_at", "last_error", "delivered_at"),
             [
                 (one.state, one.attempts, one.next_attempt_at, one.last_error, one.delivered_at, delivery_id)
                 for delivery_id, one in undelivered.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from monitor.domain.chat import MessageKind, system_message
 from monitor.domain.due import DueStage
@@ -38,34 +38,37 @@ class OverdueStage:
     repaired_at: int | None
 
 
+_OVERDUE = (
+    select(
+        stages.c.booking_id,
+        stages.c.stage,
+        stages.c.traffic,
+        bookings.c.provider_id,
+        bookings.c.customer_id,
+        stages.c.created_at,
+        stages.c.due_at,
+        bookings.c.traceparent,
+        stages.c.repairs,
+        stages.c.repaired_at,
+    )
+    .outerjoin_from(stages, bookings, bookings.c.id == stages.c.booking_id)
+    .where(
+        is_one_of(stages.c.outcome, "missing", "failed"),
+        stages.c.evidence_at.is_(None),
+        stages.c.due_at > bindparam("due_after"),
+        WAITING,
+    )
+    .order_by(stages.c.due_at)
+    .limit(bindparam("limit"))
+)
+
+
 def find_overdue(connection: Connection, due_after: int, limit: int) -> list[OverdueStage]:
     """Overdue stages with a due time after `due_after`, the longest due first."""
-    query = (
-        select(
-            stages.c.booking_id,
-            stages.c.stage,
-            stages.c.traffic,
-            bookings.c.provider_id,
-            bookings.c.customer_id,
-            stages.c.created_at,
-            stages.c.due_at,
-            bookings.c.traceparent,
-            stages.c.repairs,
-            stages.c.repaired_at,
-        )
-        .outerjoin_from(stages, bookings, bookings.c.id == stages.c.booking_id)
-        .where(
-            is_one_of(stages.c.outcome, "missing", "failed"),
-            stages.c.evidence_at.is_(None),
-            stages.c.due_at > due_after,
-            WAITING,
-        )
-        .order_by(stages.c.due_at)
-        .limit(limit)
-    )
+    rows = connection.execute(_OVERDUE, {"due_after": due_after, "limit": limit})
     return [
         OverdueStage(DueStage(booking_id, Stage(stage), Traffic(traffic), *rest), repairs, repaired_at)
-        for booking_id, stage, traffic, *rest, repairs, repaired_at in connection.execute(query)
+        for booking_id, stage, traffic, *rest, repairs, repaired_at in rows
     ]
 
 

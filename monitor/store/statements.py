@@ -1,18 +1,16 @@
-"""Statements that run for every booking, compiled once to the driver's own text.
+"""Statements on many rows at once, as the driver's own text with plain tuples.
 
-SQLAlchemy's compiled cache is fast, but on the hot path it still costs more than the row; a prepared text
-with plain tuples costs next to nothing.
+SQLAlchemy's compiled cache is fast, but on the hot path it still costs more than the row. And SQLite gets all rows
+in one statement where it can: between two statements the interpreter lock changes hands, which costs more still.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, literal
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 Row = tuple[Any, ...]
 
@@ -26,30 +24,33 @@ def is_one_of(column: Column[str], *values: str) -> ColumnElement[bool]:
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Row], *, skip_existing: bool = False) -> int:
     """Insert rows, each with the values of all columns in the table's order. Returns how many were inserted."""
-    text = _insert_text(table, "ON CONFLICT DO NOTHING" if skip_existing else "")
-    return run_many(connection, text, rows)
+    return _insert(connection, table, rows, "ON CONFLICT DO NOTHING" if skip_existing else "")
 
 
 def add_counts(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
-    """Add to counters: rows are key columns followed by the numbers to add, in the table's order.
+    """Add to counters: rows are key columns followed by the numbers to add, in the table's order; each key once.
 
     Rows are sorted so that two writers lock them in the same order.
     """
-    run_many(connection, _add_text(table), sorted(rows))
+    _insert(connection, table, sorted(rows), add_clause(table))
 
 
 def update_rows(
-    connection: Connection, table: Table, changed: tuple[str, ...], rows: Sequence[Row], *, only_where: str
+    connection: Connection, table: Table, changed: tuple[str, ...], rows: Sequence[Row], *, only_where: str = "TRUE"
 ) -> int:
     """Change columns of rows: each row has the new values, then its primary key. Returns how many were changed.
 
-    `only_where` is a condition in SQL on the row as it is before. PostgreSQL gets all rows in one statement, as
-    one array for each column: that takes it half the time of one statement for each row.
+    `only_where` is a condition in SQL on the row as it is before.
     """
-    if connection.dialect.name == "sqlite" or not rows:
-        return run_many(connection, _update_text(table, changed, only_where), rows)
-    arrays = tuple(map(list, zip(*rows, strict=True)))
-    return connection.exec_driver_sql(_update_from_arrays_text(table, changed, only_where), arrays).rowcount
+    if not rows:
+        return 0
+    if connection.dialect.name != "sqlite":
+        arrays = tuple(map(list, zip(*rows, strict=True)))
+        return connection.exec_driver_sql(_update_from_arrays_text(table, changed, only_where), arrays).rowcount
+    return sum(
+        connection.exec_driver_sql(_update_from_values_text(table, changed, only_where, some), _flat(some)).rowcount
+        for some in _pieces(rows)
+    )
 
 
 def upsert(
@@ -59,21 +60,45 @@ def upsert(
 
     With `keep_larger` an existing row is only replaced by one whose value in that column is larger.
     """
-    insert = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-    statement = insert(table).values(row)
     keys = [column.name for column in table.primary_key.columns]
-    changes = {name: statement.excluded[name] for name in row if name not in keys}
-    where = None if keep_larger is None else statement.excluded[keep_larger.name] > keep_larger
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes, where=where))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in row if name not in keys)
+    where = "" if keep_larger is None else f" WHERE excluded.{keep_larger.name} > {table.name}.{keep_larger.name}"
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({', '.join(row)}) VALUES ({', '.join([mark] * len(row))})"  # noqa: S608 - our names
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}{where}",
+        tuple(row.values()),
+    )
 
 
-def run_many(connection: Connection, text: str, rows: Sequence[Row]) -> int:
-    """Run one statement for many rows; `?` marks a parameter on every database. Returns the rows it touched."""
+def _insert(connection: Connection, table: Table, rows: Sequence[Row], tail: str) -> int:
+    """Insert many rows. SQLite gets them in one statement: between two the interpreter lock changes hands."""
     if not rows:
         return 0
     if connection.dialect.name != "sqlite":
-        text = text.replace("?", "%s")
-    return connection.exec_driver_sql(text, list(rows)).rowcount
+        marks = ", ".join(["%s"] * len(table.columns))
+        return connection.exec_driver_sql(f"{_insert_into(table)} VALUES ({marks}) {tail}", list(rows)).rowcount
+    return sum(
+        connection.exec_driver_sql(f"{_insert_into(table)} {_values(some)} {tail}", _flat(some)).rowcount
+        for some in _pieces(rows)
+    )
+
+
+_PIECE = 500
+"""Rows that one statement takes; SQLite allows 32,766 parameters."""
+
+
+def _pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    return (rows[at : at + _PIECE] for at in range(0, len(rows), _PIECE))
+
+
+def _values(rows: Sequence[Row]) -> str:
+    row = f"({', '.join('?' * len(rows[0]))})"
+    return f"VALUES {', '.join([row] * len(rows))}"
+
+
+def _flat(rows: Sequence[Row]) -> Row:
+    return tuple([cell for row in rows for cell in row])
 
 
 def array_marks(types: Iterable[type]) -> str:
@@ -82,12 +107,11 @@ def array_marks(types: Iterable[type]) -> str:
 
 
 @cache
-def _insert_text(table: Table, tail: str) -> str:
-    columns = ", ".join(column.name for column in table.columns)
-    marks = ", ".join("?" for _ in table.columns)
-    return f"INSERT INTO {table.name} ({columns}) VALUES ({marks}) {tail}"  # noqa: S608 - names of our own tables
+def _insert_into(table: Table) -> str:
+    return f"INSERT INTO {table.name} ({', '.join(column.name for column in table.columns)})"
 
 
+@cache
 def add_clause(table: Table) -> str:
     """The end of an INSERT into counters that adds where the row is there already."""
     keys = ", ".join(column.name for column in table.primary_key.columns)
@@ -96,26 +120,22 @@ def add_clause(table: Table) -> str:
     return f"ON CONFLICT ({keys}) DO UPDATE SET {changes}"
 
 
-@cache
-def _add_text(table: Table) -> str:
-    return _insert_text(table, add_clause(table))
-
-
-@cache
-def _update_text(table: Table, changed: tuple[str, ...], only_where: str) -> str:
-    changes = ", ".join(f"{name} = ?" for name in changed)
-    mine = " AND ".join(f"{column.name} = ?" for column in table.primary_key.columns)
-    return f"UPDATE {table.name} SET {changes} WHERE {mine} AND {only_where}"  # noqa: S608 - names of our own tables
+def _update_from_values_text(table: Table, changed: tuple[str, ...], only_where: str, rows: Sequence[Row]) -> str:
+    """SQLite names the columns of VALUES `column1` and so on."""
+    names = (*changed, *(column.name for column in table.primary_key.columns))
+    given = {name: f"given.column{number}" for number, name in enumerate(names, 1)}
+    return _update_text(table, changed, f"({_values(rows)}) AS given", given, only_where)
 
 
 @cache
 def _update_from_arrays_text(table: Table, changed: tuple[str, ...], only_where: str) -> str:
-    keys = [column.name for column in table.primary_key.columns]
-    names = (*changed, *keys)
+    names = (*changed, *(column.name for column in table.primary_key.columns))
     arrays = array_marks(table.c[name].type.python_type for name in names)
-    changes = ", ".join(f"{name} = given.{name}" for name in changed)
-    mine = " AND ".join(f"{table.name}.{name} = given.{name}" for name in keys)
-    return (
-        f"UPDATE {table.name} SET {changes} FROM unnest({arrays}) AS given ({', '.join(names)})"  # noqa: S608 - names of our own tables
-        f" WHERE {mine} AND {only_where}"
-    )
+    source = f"unnest({arrays}) AS given ({', '.join(names)})"
+    return _update_text(table, changed, source, {name: f"given.{name}" for name in names}, only_where)
+
+
+def _update_text(table: Table, changed: tuple[str, ...], source: str, given: Mapping[str, str], only_where: str) -> str:
+    changes = ", ".join(f"{name} = {given[name]}" for name in changed)
+    mine = " AND ".join(f"{table.name}.{column.name} = {given[column.name]}" for column in table.primary_key.columns)
+    return f"UPDATE {table.name} SET {changes} FROM {source} WHERE {mine} AND {only_where}"  # noqa: S608 - our names

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from monitor.domain.ledger import Mark
 from monitor.store.commands import Single
 from monitor.store.deliveries import plan_for_provider
-from monitor.store.statements import insert_rows, run_many
+from monitor.store.statements import insert_rows, update_rows
 from monitor.store.tables import bookings, live_subscriptions, marks
 
 
@@ -47,10 +47,13 @@ class CloseSubscription:
     @classmethod
     def execute(cls, connection: Connection, commands: Sequence[CloseSubscription]) -> Sequence[None]:
         """Write them; the first end counts."""
-        run_many(
+        first = {one.subscription_id: one.now for one in reversed(commands)}
+        update_rows(
             connection,
-            "UPDATE live_subscriptions SET closed_at = ? WHERE id = ? AND closed_at IS NULL",
-            [(one.now, one.subscription_id) for one in commands],
+            live_subscriptions,
+            ("closed_at",),
+            [(at, subscription_id) for subscription_id, at in first.items()],
+            only_where="live_subscriptions.closed_at IS NULL",
         )
         return [None] * len(commands)
 

@@ -15,7 +15,7 @@ from support.store import migrated
 
 from monitor.store import migrations
 from monitor.store.engine import parse_url, writing_engine
-from monitor.store.revision import NEWEST, current
+from monitor.store.revision import NEWEST, create, current
 from monitor.store.tables import metadata
 
 if TYPE_CHECKING:
@@ -35,6 +35,15 @@ def test_the_newest_revision_is_the_head_of_the_migrations() -> None:
 def test_an_upgrade_of_an_empty_database_makes_the_declared_tables(database_url: str) -> None:
     with migrated(database_url) as engine, engine.connect() as connection:
         assert differences(connection) == []
+
+
+def test_a_store_that_is_made_at_once_is_one_that_needs_no_upgrade(database_url: str) -> None:
+    engine = writing_engine(parse_url(database_url))
+    create(engine)
+    assert migrations.upgrade(engine) == (NEWEST, NEWEST)
+    with engine.connect() as connection:
+        assert differences(connection) == []
+    engine.dispose()
 
 
 def test_the_indexes_have_the_conditions_that_are_declared(database_url: str) -> None:
