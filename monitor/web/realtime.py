@@ -86,7 +86,7 @@ async def _serve(
     except WebSocketDisconnect:
         return []
     tasks = [
-        asyncio.create_task(_send_events(service, socket, subscriber)),
+        asyncio.create_task(_send_events(socket, subscriber)),
         asyncio.create_task(_take_messages(service, socket, subscriber)),
         asyncio.create_task(subscriber.gone.wait()),
     ]
@@ -111,11 +111,10 @@ async def _close(socket: WebSocket, subscriber: Subscriber) -> None:
         log.debug("realtime.close_skipped", error=error, subscription_id=subscriber.id)
 
 
-async def _send_events(service: Service, socket: WebSocket, subscriber: Subscriber) -> None:
-    while not subscriber.closed:
-        event = await subscriber.next(service.settings.realtime_heartbeat)
-        if event is not None:
-            await socket.send_text(event.frame)
+async def _send_events(socket: WebSocket, subscriber: Subscriber) -> None:
+    """Send events; the heartbeat is the server's ping."""
+    while (event := await subscriber.next()) is not None:
+        await socket.send_text(event.frame)
 
 
 async def _take_messages(service: Service, socket: WebSocket, subscriber: Subscriber) -> None:

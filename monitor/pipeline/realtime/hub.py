@@ -108,21 +108,18 @@ class Subscriber:
         self._held.clear()
         self._wake.set()
 
-    async def next(self, timeout_seconds: float) -> Event | None:
-        """The next event; None when none came in time, or the subscriber is closed."""
-        if not self._events and not self.closed:
+    async def next(self, timeout_seconds: float | None = None) -> Event | None:
+        """The next event; None when the subscriber is closed, or none came in time if there is one."""
+        if not self._events:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await self._wake.wait()
+                    await self._woken()
             except TimeoutError:
                 return None
-        self._wake.clear()
-        if self.closed or not self._events:
+        if self.closed:
             return None
         event = self._events.popleft()
         self._room.set()
-        if self._events:
-            self._wake.set()
         self._sent[event.id] = event
         if len(self._sent) > SENT_REMEMBERED:
             self._sent.popitem(last=False)
@@ -145,6 +142,12 @@ class Subscriber:
     def _has(self, event_id: str) -> bool:
         """Whether an event that was missed is on its way already: it was committed while that was looked up."""
         return event_id in self._sent or any(event.id == event_id for event in self._events)
+
+    async def _woken(self) -> None:
+        """Wait until there is an event, or the subscriber is closed."""
+        while not self._events and not self.closed:
+            self._wake.clear()
+            await self._wake.wait()
 
     async def _drained_to(self, events: int) -> None:
         """Wait until no more than so many events are queued, or the subscriber is closed."""
