@@ -89,10 +89,8 @@ def _pages(pagerduty: PagerDutyReceiver) -> list[float]:
 def _evident_at(path: Path) -> float:
     """When the last of the verdicts was in the store, in seconds since the epoch."""
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        judged, at = connection.execute(
-            "SELECT count(*), max(judged_at) FROM stages WHERE stage = ? AND outcome = ?",
-            (Stage.REALTIME, Outcome.FAILED),
-        ).fetchone()
-    if judged != BOOKINGS:
-        raise BenchmarkError(f"{judged} of {BOOKINGS} bookings failed")
-    return float(at) / 1000
+        rows = connection.execute("SELECT outcome, judged_at FROM stages WHERE stage = ?", (Stage.REALTIME,)).fetchall()
+    bad = [judged_at for outcome, judged_at in rows if outcome is not None and Outcome(outcome).bad]
+    if len(bad) != BOOKINGS:
+        raise BenchmarkError(f"{len(bad)} of {BOOKINGS} bookings failed")
+    return float(max(bad)) / 1000
