@@ -19,7 +19,7 @@ from monitor.domain.ledger import Counter
 from monitor.domain.notifying import notification_row
 from monitor.domain.vocabulary import Stage
 from monitor.store.rows import delivery_row, stage_row
-from monitor.store.statements import Row, add_clause, array_marks
+from monitor.store.statements import Row, add_clause, array_marks, flat, pieces, values
 from monitor.store.tables import bookings, chat_messages, chat_rooms, counters, deliveries, notifications, stages
 
 STAGES = (Stage.CHAT_ROOM, Stage.MESSAGE, Stage.NOTIFICATION, Stage.REALTIME)
@@ -81,15 +81,10 @@ _COUNTED = (Counter.BOOKINGS.value, _given("traffic"), _given("platform"))
 def insert_bookings(connection: Connection, given: Sequence[Row]) -> None:
     """Insert bookings with all their rows, and count them; each is one flat row, in the order of `COLUMNS`."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_sqlite_text(len(given)), tuple([cell for row in given for cell in row]))
+        for some in pieces(given):
+            connection.exec_driver_sql(f"INSERT INTO making {values(some)}", flat(some))
     else:
         connection.exec_driver_sql(_postgresql_text(), tuple(map(list, zip(*given, strict=True))))
-
-
-@cache
-def _sqlite_text(rows: int) -> str:
-    row = f"({', '.join('?' * len(COLUMNS))})"
-    return f"INSERT INTO making VALUES {', '.join([row] * rows)}"  # noqa: S608 - marks alone vary
 
 
 def sqlite_setup() -> tuple[str, ...]:

@@ -48,8 +48,8 @@ def update_rows(
         arrays = tuple(map(list, zip(*rows, strict=True)))
         return connection.exec_driver_sql(_update_from_arrays_text(table, changed, only_where), arrays).rowcount
     return sum(
-        connection.exec_driver_sql(_update_from_values_text(table, changed, only_where, some), _flat(some)).rowcount
-        for some in _pieces(rows)
+        connection.exec_driver_sql(_update_from_values_text(table, changed, only_where, some), flat(some)).rowcount
+        for some in pieces(rows)
     )
 
 
@@ -79,25 +79,28 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Row], tail: str
         marks = ", ".join(["%s"] * len(table.columns))
         return connection.exec_driver_sql(f"{_insert_into(table)} VALUES ({marks}) {tail}", list(rows)).rowcount
     return sum(
-        connection.exec_driver_sql(f"{_insert_into(table)} {_values(some)} {tail}", _flat(some)).rowcount
-        for some in _pieces(rows)
+        connection.exec_driver_sql(f"{_insert_into(table)} {values(some)} {tail}", flat(some)).rowcount
+        for some in pieces(rows)
     )
 
 
 _PIECE = 500
-"""Rows that one statement takes; SQLite allows 32,766 parameters."""
+"""Rows that one statement takes at most: SQLite allows it 32,766 parameters."""
 
 
-def _pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+def pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Cut rows into as many as one statement of SQLite takes."""
     return (rows[at : at + _PIECE] for at in range(0, len(rows), _PIECE))
 
 
-def _values(rows: Sequence[Row]) -> str:
+def values(rows: Sequence[Row]) -> str:
+    """SQLite's VALUES clause for these rows."""
     row = f"({', '.join('?' * len(rows[0]))})"
     return f"VALUES {', '.join([row] * len(rows))}"
 
 
-def _flat(rows: Sequence[Row]) -> Row:
+def flat(rows: Sequence[Row]) -> Row:
+    """The parameters of that clause."""
     return tuple([cell for row in rows for cell in row])
 
 
@@ -124,7 +127,7 @@ def _update_from_values_text(table: Table, changed: tuple[str, ...], only_where:
     """SQLite names the columns of VALUES `column1` and so on."""
     names = (*changed, *(column.name for column in table.primary_key.columns))
     given = {name: f"given.column{number}" for number, name in enumerate(names, 1)}
-    return _update_text(table, changed, f"({_values(rows)}) AS given", given, only_where)
+    return _update_text(table, changed, f"({values(rows)}) AS given", given, only_where)
 
 
 @cache

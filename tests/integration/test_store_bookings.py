@@ -13,7 +13,7 @@ from support.store import Store, open_store
 
 from monitor.domain.vocabulary import Stage
 from monitor.store import bookings, inbox, journeys
-from monitor.store.bookings import KeyReusedError, Made
+from monitor.store.bookings import KeyReusedError, Made, MakeBooking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,6 +68,14 @@ async def test_a_booking_that_cannot_be_written_leaves_nothing_and_its_neighbour
     assert isinstance(results[1], IntegrityError)
     assert await sizes(store) == dict(zip(PARTS, (1, 1, 1, 1, 1, 4), strict=True))
     assert await counted(store, "bookings") == {("real", "embedded"): 1}
+
+
+async def test_more_bookings_at_once_than_one_statement_takes_are_all_written(store: Store) -> None:
+    many = [store.plan().command for _ in range(1024)]
+    with store.writing.begin() as connection:
+        MakeBooking.execute(connection, many)
+    assert await sizes(store) == dict(zip(PARTS, (1024, 1024, 1024, 1024, 1024, 4096), strict=True))
+    assert await counted(store, "bookings") == {("real", "embedded"): 1024}
 
 
 async def test_bookings_and_legacy_names_are_counted(store: Store) -> None:
