@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from monitor.alerting.objectives_file import ObjectivesError, ObjectivesFile
 from monitor.alerting.pager import Pager
 from monitor.alerting.pagerduty_webhook import ReplayGuard
 from monitor.alerting.reports import Places, Reporter
+from monitor.alerting.without_store import WithoutStore
 from monitor.domain.ledger import Note, Snapshot
 from monitor.domain.objectives import Objectives
 from monitor.domain.times import Now, milliseconds
@@ -78,16 +80,18 @@ class Alarms:
             places=places,
             drill=settings.drill,
         )
-        self.evaluator = Evaluator(
+        self.without_store = WithoutStore(channels=self.channels, reporter=reporter, now=now)
+        self._evaluator = Evaluator(
             readers=readers,
             writer=writer,
             reporter=reporter,
             objectives=lambda: self.objectives.objectives,
             snapshot=snapshot,
             configured=tuple(self.channels),
+            without_store=self.without_store,
             now=now,
         )
-        self.pager = Pager(channels=self.channels, readers=readers, writer=writer, now=now, evaluator=self.evaluator)
+        self.pager = Pager(channels=self.channels, readers=readers, writer=writer, now=now)
         self.webhooks = ReplayGuard()
         self._announced = False
         self._revived = False
@@ -95,12 +99,13 @@ class Alarms:
     async def evaluate(self) -> None:
         """Evaluate the alerts and send what that calls for."""
         self._reload()
+        there = False
         if self._leadership.leads:
-            await self.evaluator.run(self._leadership.fence)
+            there = await self._evaluator.run(self._leadership.fence)
         else:
-            self.evaluator.look_without_store()
-        await self.pager.tell_blind()
-        if self._leadership.leads and self.evaluator.blind is None:
+            await self._evaluator.follow()
+        self.without_store.run()
+        if there and self._leadership.leads:
             await self._revive()
             await self.pager.run(self._leadership.fence)
             await self._announce()
@@ -131,7 +136,7 @@ class Alarms:
 
     async def stop(self) -> None:
         """Wait for the pages under way."""
-        await self.pager.stop()
+        await asyncio.gather(self.pager.stop(), self.without_store.stop())
         for client in self._clients:
             await client.aclose()
 

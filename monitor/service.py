@@ -9,7 +9,6 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -96,7 +95,7 @@ class Service:
         self.settings = settings
         self.replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.canary_token = secrets.token_urlsafe(32)
-        self._objectives_path = settings.objectives_file or default_objectives()
+        self._objectives_path = settings.objectives_file or objectives_file.default_path()
         objectives = objectives_file.load(self._objectives_path)
         self.metrics = Metrics(
             objectives=objectives.objectives.ratios,
@@ -231,10 +230,8 @@ class Service:
             replica=self.replica,
         )
         self._own_sender = self._push_sender() if self._given_sender is None else None
-        sender = self._given_sender or self._own_sender
-        self.push = None
-        self.push_hosts = None
-        if sender is not None:
+        self.push = self.push_hosts = None
+        if (sender := self._given_sender or self._own_sender) is not None:
             self.push_hosts = AllowedHosts.parse(settings.push_allowed_hosts)
             self.push = PushRelay(
                 sender=sender,
@@ -400,9 +397,3 @@ class Service:
         )
         while await self.writer.submit(Prune(before, settings.retention_batch)):
             log.debug("retention.pruned")
-
-
-def default_objectives() -> Path:
-    """The objectives that the package comes with; in a checkout they stand in `rules`."""
-    packaged = Path(__file__).parent / "objectives.yaml"
-    return packaged if packaged.exists() else Path(__file__).parent.parent / "rules" / "objectives.yaml"

@@ -214,6 +214,29 @@ class Settings(BaseSettings):
             raise ValueError(f"has at least {_SHORTEST_SECRET} characters")
         return secret
 
+    @field_validator("vapid_private_key")
+    @classmethod
+    def _check_vapid_key(cls, key: SecretStr | None) -> SecretStr | None:
+        from monitor.pipeline.push.keys import InvalidVapidKeyError, load_private_key  # noqa: PLC0415 - loaded where there is a key
+
+        if key is not None:
+            try:
+                load_private_key(key.get_secret_value())
+            except InvalidVapidKeyError as error:
+                raise ValueError(str(error).removeprefix("VAPID_PRIVATE_KEY: ")) from None
+        return key
+
+    @field_validator("push_allowed_hosts")
+    @classmethod
+    def _check_push_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        from monitor.pipeline.push.endpoints import AllowedHosts  # noqa: PLC0415 - loaded where hosts are named
+
+        try:
+            AllowedHosts.parse(hosts)
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix("PUSH_ALLOWED_HOSTS: ")) from None
+        return hosts
+
     @field_validator("default_currency")
     @classmethod
     def _check_currency(cls, code: str) -> str:

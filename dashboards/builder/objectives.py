@@ -159,10 +159,10 @@ def _incidents() -> Section:
     firing = select("booking_alert_state", 'state="firing"')
     table = rows(
         "Alerts in the time range shown",
-        "How often each alert began to fire between the two ends of the time range, and for what share of it it fired.",
+        "In how many spells each alert fired within the time range, and for what share of it it fired.",
         "none",
         {
-            "Incidents": column(f"ceil(max by ({promql.ALERT}) (changes({firing}[$__range])) / 2)"),
+            "Incidents": column(promql.spells()),
             "Time firing": column(f"max by ({promql.ALERT}) (avg_over_time({firing}[$__range]))"),
         },
         size=(12, 10),
@@ -171,8 +171,8 @@ def _incidents() -> Section:
     )
     history = timeline(
         "Alerts over time",
-        "When each alert was pending (yellow) and firing (red). A gap: the monitor was not scraped.",
-        [query(promql.alert_state(), "{{alertname}} {{sli}} {{traffic}} {{severity}}")],
+        "When which alert was pending (yellow) or firing (red). No data: none was. A gap: nothing scraped.",
+        [query(promql.disturbed_alerts(), "{{alertname}} {{sli}} {{traffic}} {{severity}}")],
         states=ALERT_STATES,
         size=(12, 10),
     )

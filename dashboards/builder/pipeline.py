@@ -63,7 +63,7 @@ def _state(promised: Objectives) -> Section:
     numbers = [
         number(
             "Alerts firing",
-            "Alerts of the built-in evaluator that fire now. No data: none was evaluated, or nothing is scraped.",
+            "Alerts of the built-in evaluator that fire now. No data: nothing is scraped, or the ledger is unread.",
             "none",
             [now(f"sum({promql.firing()})")],
             steps=ANY_IS_BAD,
@@ -116,7 +116,7 @@ def _state(promised: Objectives) -> Section:
     alerts = [
         rows(
             "State of each alert",
-            "Every alert that was evaluated, those that fire first.",
+            "Every alert of the built-in evaluator, those that fire first.",
             "none",
             {"State": column(state)},
             order="State",
@@ -125,8 +125,8 @@ def _state(promised: Objectives) -> Section:
         ),
         timeline(
             "Alerts over time",
-            "When each alert was pending (yellow) and firing (red). A gap: the monitor was not scraped.",
-            [query(state, "{{alertname}} {{sli}} {{traffic}} {{severity}}")],
+            "When which alert was pending (yellow) or firing (red). No data: none was. A gap: nothing scraped.",
+            [query(promql.disturbed_alerts(), "{{alertname}} {{sli}} {{traffic}} {{severity}}")],
             states=ALERT_STATES,
         ),
     ]

@@ -97,11 +97,28 @@ def counted(window: str, *matchers: str, by: str = "sli") -> str:
 
 
 def firing() -> str:
-    """1 for every alert that fires, 0 for every other one that was evaluated."""
+    """1 for every alert that fires, 0 for every other one."""
     return ledger("booking_alert_state", f'state="{AlertState.FIRING}"', by=ALERT)
+
+
+def spells() -> str:
+    """Spells of firing within the time range, those that reach over one of its ends included.
+
+    Each spell has two ends, which are changes, but for one that lasts on and one that had begun before.
+    """
+    fires = select("booking_alert_state", f'state="{AlertState.FIRING}"')
+    changes = f"max by ({ALERT}) (changes({fires}[$__range]))"
+    before = f"(max by ({ALERT}) ({fires} offset $__range) or 0 * {firing()})"
+    return f"ceil((\n  {changes}\n  + {firing()}\n  + {before}\n) / 2)"
 
 
 def alert_state() -> str:
     """State of every alert as a number: 0 inactive, 1 pending, 2 firing."""
     pending = ledger("booking_alert_state", f'state="{AlertState.PENDING}"', by=ALERT)
     return f"2 * {firing()}\n+ {pending}"
+
+
+def disturbed_alerts() -> str:
+    """State of every alert that was pending or firing at some time of the time range, as a number."""
+    disturbed = select("booking_alert_state", f'state!="{AlertState.INACTIVE}"')
+    return f"({alert_state()})\nand on ({ALERT})\n(max by ({ALERT}) (max_over_time({disturbed}[$__range] @ end())) > 0)"

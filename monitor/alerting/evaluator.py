@@ -6,21 +6,28 @@ what they say is written in one transaction, so that a kill leaves either all of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
 
-from monitor.alerting.channels import Page, PageAction
-from monitor.alerting.paging import channels_of, plan_pages
-from monitor.alerting.payload import PageContent, build, report_dedup_key
+from monitor.alerting.incident_changes import IncidentChanges, fired_without_store
 from monitor.alerting.reports import Reporter
-from monitor.domain.alert_conditions import Signals, step
+from monitor.alerting.without_store import Blind, WithoutStore
+from monitor.domain.alert_conditions import Signals, Step, advance_all, conditions, is_fresh
 from monitor.domain.alert_lifecycle import Alert, Transition
 from monitor.domain.ledger import Mark, Snapshot
 from monitor.domain.objectives import LEDGER_STALE, AlertKey, Objectives
-from monitor.domain.rows import Fields
-from monitor.domain.times import Now
-from monitor.domain.vocabulary import AlertState, PageChannel, PageState
-from monitor.store.alerts import AlertStore, IncidentChange, RecordEvaluation, read_alerts
+from monitor.domain.times import SECOND, Now
+from monitor.domain.vocabulary import AlertState, PageChannel
+from monitor.store.alerts import (
+    AlertStore,
+    IncidentChange,
+    LastWord,
+    NumberTakenError,
+    RecordEvaluation,
+    last_words,
+    read_alerts,
+)
+from monitor.store.handling import end_of
+from monitor.store.judging import RecordMark
 from monitor.store.leases import Fence
 from monitor.store.readers import Readers
 from monitor.store.writer import StoreUnavailableError, Writer
@@ -28,21 +35,14 @@ from monitor.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-REFRESH = 15_000
-"""Milliseconds after which the report of an open incident is written anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blind:
-    """An alarm that the store could not be told of: the ledger is stale because the store is away."""
-
-    number: int
-    fired_at: int
-    since: int | None
+MARK_INTERVAL = 5 * SECOND
+"""Milliseconds after which it is noted again that the alerts are evaluated."""
+FOLLOWER_PATIENCE = 15 * SECOND
+"""Milliseconds for which a replica that does not lead leaves it to the leader to find the ledger stale."""
 
 
 class Evaluator:
-    """Evaluates every alert; used by the replica that leads."""
+    """Evaluates every alert."""
 
     def __init__(
         self,
@@ -53,149 +53,158 @@ class Evaluator:
         objectives: Callable[[], Objectives],
         snapshot: Callable[[], Snapshot | None],
         configured: Collection[PageChannel],
+        without_store: WithoutStore,
         now: Now,
     ) -> None:
         self._readers = readers
         self._writer = writer
-        self._reporter = reporter
         self._objectives = objectives
         self._snapshot = snapshot
-        self._configured = configured
+        self._without_store = without_store
+        self._changes = IncidentChanges(
+            reporter=reporter, objectives=objectives, configured=configured, without_store=without_store, now=now
+        )
         self._now = now
         self._begun_at = now()
-        self._next_number = 1
-        self.blind: Blind | None = None
-        """Set while the store is away for so long that somebody has to know."""
+        self._marked_at = 0
+        self._seen = False
 
-    async def run(self, fence: Fence | None) -> None:
-        """Evaluate once. Raises FencedOffError; a store that is away is an alarm of its own, see `blind`."""
+    async def run(self, fence: Fence | None) -> bool:
+        """Evaluate once, as the replica that leads, and say whether the store was there. Raises FencedOffError."""
         snapshot = self._snapshot()
         if snapshot is None:
-            return
+            return False
         try:
             await self._evaluate(snapshot, fence)
         except StoreUnavailableError as error:
-            self.look_without_store()
+            self._look_without_store()
             log.warning("evaluator.store_away", detail=str(error))
-        else:
-            self.blind = None
+            return False
+        except NumberTakenError as error:
+            log.warning("evaluator.overtaken", detail=str(error))
+        return True
 
-    def look_without_store(self) -> None:
-        """Raise the alarm when the store has been away for as long as a ledger may be stale."""
+    async def follow(self) -> None:
+        """See to it, as a replica that does not lead, that somebody learns when the store is away."""
+        snapshot = self._snapshot()
+        if snapshot is None or not is_fresh(snapshot, self._objectives(), self._now()):
+            self._look_without_store(FOLLOWER_PATIENCE)
+            return
+        try:
+            await self._see_again(snapshot)
+        except (StoreUnavailableError, NumberTakenError) as error:
+            log.warning("evaluator.not_entered", detail=str(error))
+
+    def _look_without_store(self, patience: int = 0) -> None:
+        """Raise the alarm when the store has been away for as long as a ledger may be stale, and nobody knows."""
         objectives, now, snapshot = self._objectives(), self._now(), self._snapshot()
-        rule = objectives.ledger_stale
-        judged_at = self._begun_at
+        rule, judged_at = objectives.ledger_stale, self._begun_at
         if snapshot is not None:
             judged_at = max(judged_at, snapshot.marks.get(Mark.JUDGED, 0))
-        if now - judged_at <= rule.older_than + rule.timing.hold or self.blind is not None:
+            if snapshot.alerts.get(LEDGER_STALE.values) == AlertState.FIRING.value:
+                return
+        if now - judged_at <= rule.older_than + rule.timing.hold + patience or self._without_store.blind is not None:
             return
-        if objectives.in_maintenance(LEDGER_STALE.alertname, now):
-            return
-        self.blind = Blind(self._next_number, now, judged_at)
-        log.error("alert.fired_without_store", alertname=LEDGER_STALE.alertname.value)
+        if not objectives.in_maintenance(LEDGER_STALE.alertname, now):
+            self._without_store.begin(Blind(now, judged_at))
+            log.error("alert.fired_without_store", alertname=LEDGER_STALE.alertname.value)
 
-    def blind_page(self) -> Page | None:
-        """The page of the alarm that the store could not be told of; the same each time, but for its time."""
-        blind = self.blind
-        if blind is None:
-            return None
-        report = self._reporter.blind(blind.number, blind.fired_at, blind.since, self._now())
-        return Page(
-            f"blind-{blind.number}", PageAction.TRIGGER, report_dedup_key(report), build(report), report.evaluated_at
-        )
+    async def _see_again(self, snapshot: Snapshot) -> None:
+        """Let the store know of what was raised without it, and the channels of what an earlier start may have."""
+        blind = await self._blind_to_enter()
+        if blind is not None:
+            store = await self._readers.run(read_alerts)
+            change = await self._changes.entered(blind, store.next_number, self._signals(snapshot))
+            await self._writer.submit(RecordEvaluation({}, (change,), self._now(), None))
+            self._without_store.hand_over()
+        elif not self._seen:
+            self._without_store.end(Blind(self._now(), None))
+        self._seen = True
 
     async def _evaluate(self, snapshot: Snapshot, fence: Fence | None) -> None:
+        blind = await self._blind_to_enter()
         store = await self._readers.run(read_alerts)
-        self._next_number = store.next_number
-        signals = Signals(snapshot, snapshot.canary_failures, snapshot.drift, snapshot.expected_bookings)
-        objectives, now = self._objectives(), self._now()
-        known = self._with_blind(store)
-        result = step(known, signals, objectives, now)
-        changes: list[IncidentChange] = []
-        number = store.next_number
-        # The alarm that was raised without the store comes first: the number that it was told under is still free.
-        for key, alert in sorted(result.alerts.items(), key=lambda item: item[0] != LEDGER_STALE):
-            unstored = self.blind if key == LEDGER_STALE and key not in store.open else None
-            if key not in store.open and alert.state is AlertState.FIRING:
-                changes.append(await self._open(key, alert, number, signals, objectives))
-                number += 1
-            elif unstored is not None:
-                changes.append(await self._open_and_resolve(unstored, alert, number, signals, objectives))
-                number += 1
-            elif key in store.open and alert.state is not AlertState.FIRING:
-                changes.append(await self._resolve(key, alert, store.open[key], signals))
-            elif key in store.open and now - store.open[key]["evaluated_at"] >= REFRESH:
-                changes.append(await self._refresh(key, alert, store.open[key], signals))
+        if LEDGER_STALE in store.open:
+            blind = None  # what is open goes on under a key of its own; after its end this one's is entered
+        now, signals = self._now(), self._signals(snapshot)
+        held = conditions(signals, self._objectives(), now)
+        known = store.alerts if blind is None else {**store.alerts, LEDGER_STALE: fired_without_store(blind)}
+        result = advance_all(known, held, self._objectives(), now)
+        changes = await self._changed(store, result, held, signals, blind)
         changed = {key: alert for key, alert in result.alerts.items() if alert != store.alerts.get(key, Alert())}
         if changed or changes:
-            await self._writer.submit(RecordEvaluation(changed, tuple(changes), now, fence))
+            await self._writer.submit(RecordEvaluation(changed, changes, now, fence))
+        if blind is not None:
+            self._without_store.hand_over()
         for key, transition in result.transitions:
             log.warning(_EVENTS[transition], **key.labels)
+        if held[LEDGER_STALE] is False:
+            await self._note_evaluated(store, fence, ended=blind is not None)
 
-    def _with_blind(self, store: AlertStore) -> dict[AlertKey, Alert]:
-        """What is stored, and the alarm that could not be stored while the store was away."""
-        known = dict(store.alerts)
-        if self.blind is not None and LEDGER_STALE not in store.open:
-            fired_at = self.blind.fired_at
-            known[LEDGER_STALE] = Alert(AlertState.FIRING, self.blind.since or fired_at, fired_at)
-        return known
+    async def _changed(
+        self,
+        store: AlertStore,
+        result: Step,
+        held: Mapping[AlertKey, bool | None],
+        signals: Signals,
+        blind: Blind | None,
+    ) -> tuple[IncidentChange, ...]:
+        """What becomes of the incidents. One that is frozen goes on, and nobody is reminded of it."""
+        said = await self._last_words(store)
+        found: list[IncidentChange | None] = []
+        number = store.next_number
+        for key, alert in result.alerts.items():
+            incident, firing = store.open.get(key), alert.state is AlertState.FIRING
+            entered = blind if key == LEDGER_STALE else None
+            if incident is not None and firing:
+                words = said if held[key] else ()
+                found.append(await self._changes.ongoing(key, alert, incident, signals, words))
+            elif incident is not None:
+                found.append(await self._changes.resolved(key, alert, incident, signals))
+            elif firing:
+                found.append(await self._changes.opened(key, alert, number, signals, entered))
+                number += 1
+            elif entered is not None:
+                found.append(await self._changes.entered(entered, number, signals))
+                number += 1
+        return tuple(change for change in found if change is not None)
 
-    async def _open(
-        self, key: AlertKey, alert: Alert, number: int, signals: Signals, objectives: Objectives
-    ) -> IncidentChange:
-        report = await self._reporter.report(key, alert, number, signals, self._now(), None)
-        channels = channels_of(key, objectives, self._configured, _stuck(signals.snapshot))
-        return IncidentChange(
-            number,
-            key,
-            build(report).model_dump_json(),
-            opened=alert,
-            pages=plan_pages(report, PageAction.TRIGGER, channels),
-            event="fired",
-            detail=build(report).summary,
-        )
+    def _signals(self, snapshot: Snapshot) -> Signals:
+        return Signals(snapshot, snapshot.canary_failures, snapshot.drift, snapshot.expected_bookings, self._begun_at)
 
-    async def _open_and_resolve(
-        self, blind: Blind, alert: Alert, number: int, signals: Signals, objectives: Objectives
-    ) -> IncidentChange:
-        """The incident of an alarm that was raised without the store, and was over before the store could know."""
-        fired = Alert(AlertState.FIRING, blind.since or blind.fired_at, blind.fired_at)
-        change = await self._open(LEDGER_STALE, fired, number, signals, objectives)
-        resolved_at = alert.resolved_at or self._now()
-        report = await self._reporter.report(LEDGER_STALE, fired, number, signals, self._now(), resolved_at)
-        pages = plan_pages(report, PageAction.RESOLVE, self._configured)
-        return replace(
-            change, resolved_at=resolved_at, pages=pages, event="resolved", detail="it fired without the store"
-        )
+    async def _last_words(self, store: AlertStore) -> tuple[LastWord, ...]:
+        if all(incident["acknowledged_at"] is not None for incident in store.open.values()):
+            return ()
+        return await self._readers.run(last_words)
 
-    async def _resolve(self, key: AlertKey, alert: Alert, incident: Fields, signals: Signals) -> IncidentChange:
-        number, resolved_at = incident["number"], alert.resolved_at or self._now()
-        fired = Alert(AlertState.FIRING, incident["active_at"], incident["fired_at"])
-        report = await self._reporter.report(key, fired, number, signals, self._now(), resolved_at)
-        channels = tuple(self._configured)
-        return IncidentChange(
-            number,
-            key,
-            incident["report"] if report.bad == 0 else build(report).model_dump_json(),
-            resolved_at=resolved_at,
-            pages=plan_pages(report, PageAction.RESOLVE, channels),
-            event="resolved",
-        )
+    async def _blind_to_enter(self) -> Blind | None:
+        """The alarm that was raised without the store and that it does not know of yet."""
+        unstored = self._without_store
+        if unstored.blind is None:
+            return None
+        await unstored.settle()
+        entered = await self._readers.run(end_of, unstored.dedup_key)
+        last_said = max(unstored.tried_at.values(), default=unstored.blind.fired_at)
+        if entered is not None and (entered["resolved_at"] is None or entered["resolved_at"] > last_said):
+            unstored.hand_over()  # by another replica, which ends it for all
+        return unstored.blind
 
-    async def _refresh(self, key: AlertKey, alert: Alert, incident: Fields, signals: Signals) -> IncidentChange:
-        report = await self._reporter.report(key, alert, incident["number"], signals, self._now(), None)
-        return IncidentChange(incident["number"], key, build(report).model_dump_json())
+    async def _note_evaluated(self, store: AlertStore, fence: Fence | None, *, ended: bool) -> None:
+        """Note that somebody looks at a fresh ledger: no alarm raised without the store is left from before.
+
+        Where this was not noted for as long as such an alarm takes to be raised, or where others may have raised it,
+        an earlier process may have done so, and was killed. It is noted only once the channels know its end.
+        """
+        now, unstored = self._now(), self._without_store
+        if not self._seen and not ended and unstored.blind is None:
+            looked_at = store.evaluated_at
+            gap = looked_at is not None and now - looked_at > self._objectives().ledger_stale.older_than
+            if gap or fence is not None:
+                unstored.end(Blind(looked_at or now, looked_at))
+        self._seen = True
+        if unstored.blind is None and not unstored.ending and now - self._marked_at >= MARK_INTERVAL:
+            await self._writer.submit(RecordMark(Mark.EVALUATED, now, fence))
+            self._marked_at = now
 
 
 _EVENTS = {transition: f"alert.{transition.value}" for transition in Transition}
-
-
-def _stuck(snapshot: Snapshot) -> set[PageChannel]:
-    """Channels with a page that is waiting or was given up."""
-    dead = {channel for (channel, state), count in snapshot.pages.items() if state is PageState.DEAD and count}
-    return dead | set(snapshot.oldest_page_at)
-
-
-def content_of(text: str) -> PageContent:
-    """The content of a page, as the outbox keeps it."""
-    return PageContent.model_validate_json(text)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from monitor.domain.objectives import CriticalTier, Objectives
     from monitor.domain.vocabulary import Window
 
-SHOWN_RATES = (2, 20, 200, 2000)
-"""Bookings an hour for which false alarms and detection are shown."""
+SHOWN_RATES = (2, 20, 100, 2000)
+"""Bookings an hour for which false alarms and detection are shown. About 100 are where false pages are likeliest."""
 SHOWN_FAULTS = (1.0, 0.5, 0.2, 0.1)
 """Shares of failing bookings for which detection is shown."""
 HEALTHY_SHARE = 0.5

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -48,6 +49,9 @@ MAX_DURATION_SECONDS = 24 * 3600
 MAX_MAINTENANCE_WINDOWS = 100
 MAX_MIN_BAD = 1000
 MIN_AGE_SECONDS = 10
+MIN_REPEAT_SECONDS = 60
+CRITICAL_REPEAT_SECONDS = 30 * 60
+"""How often the page of a critical incident is repeated where the file does not say."""
 MAX_RULE_INTERVAL_SECONDS = 300
 MIN_OBJECTIVE = 0.5
 MAX_OBJECTIVE = 0.99999
@@ -82,6 +86,13 @@ class ObjectivesFile:
 
     objectives: Objectives
     prometheus: PrometheusSettings
+
+
+def default_path() -> Path:
+    """The file that the package comes with; in a checkout it stands in `rules`."""
+    package = Path(__file__).parents[1]
+    packaged = package / "objectives.yaml"
+    return packaged if packaged.exists() else package.parent / "rules" / "objectives.yaml"
 
 
 def load(path: Path) -> ObjectivesFile:
@@ -153,6 +164,21 @@ def _seconds(value: object) -> int:
     return seconds
 
 
+def _repeat(value: object) -> int | None:
+    """Parse `off`, which YAML 1.1 reads as false, or a length of time that is not too short for a reminder."""
+    if value is False or value == "off":
+        return None
+    try:
+        seconds = _seconds(value)
+    except ValueError:
+        seconds = 0
+    if seconds < MIN_REPEAT_SECONDS:
+        raise ValueError(
+            f"allowed: off, or a whole number with its unit, such as 30m or 1h, from {MIN_REPEAT_SECONDS}s to 1d"
+        )
+    return seconds
+
+
 def _absolute_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
@@ -161,6 +187,7 @@ def _absolute_url(value: str) -> str:
 
 
 Seconds = Annotated[int, BeforeValidator(_seconds)]
+RepeatEvery = Annotated[int | None, BeforeValidator(_repeat)]
 MinBad = Annotated[int, Field(ge=1, le=MAX_MIN_BAD, strict=True)]
 Probability = Annotated[float, Field(ge=MIN_ALPHA, le=MAX_ALPHA)]
 _WINDOWS = ", ".join(Window)
@@ -252,15 +279,23 @@ class _Alerts(_Model):
 class _Severity(_Model):
     channels: tuple[PageChannel, ...] = Field(min_length=1)
     pagerduty: Literal["critical", "error", "warning", "info"]
+    repeat_every: RepeatEvery = None
+
+    def values(self) -> Route:
+        repeat = None if self.repeat_every is None else self.repeat_every * SECOND
+        return Route(self.channels, self.pagerduty, repeat)
+
+
+class _Urgent(_Severity):
+    repeat_every: RepeatEvery = CRITICAL_REPEAT_SECONDS
 
 
 class _Severities(_Model):
-    critical: _Severity
+    critical: _Urgent
     warning: _Severity
 
     def values(self) -> dict[Severity, Route]:
-        routed = {Severity.CRITICAL: self.critical, Severity.WARNING: self.warning}
-        return {severity: Route(route.channels, route.pagerduty) for severity, route in routed.items()}
+        return {Severity.CRITICAL: self.critical.values(), Severity.WARNING: self.warning.values()}
 
 
 class _Maintenance(_Model):

@@ -11,13 +11,14 @@ import random
 from collections.abc import Coroutine, Mapping
 from functools import partial
 
-from monitor.alerting.channels import PAGE_RETRIES, Channel, Page, PageAction, SendResult, SendStatus
+from monitor.alerting.channels import Channel, Page, SendResult
 from monitor.alerting.channels.alertmanager import RESOLVED_RETENTION, resend_due
 from monitor.alerting.channels.http import DEADLINE_SECONDS
-from monitor.alerting.evaluator import Evaluator, content_of
+from monitor.alerting.paging import after
+from monitor.alerting.payload import PageContent
 from monitor.domain.rows import Fields
 from monitor.domain.times import SECOND, Now, milliseconds
-from monitor.domain.vocabulary import PageChannel, PageState
+from monitor.domain.vocabulary import PageAction, PageChannel, PageState
 from monitor.store.alerts import ClaimPages, RecordPage, resendable
 from monitor.store.leases import Fence
 from monitor.store.readers import Readers
@@ -44,16 +45,13 @@ class Pager:
         readers: Readers,
         writer: Writer,
         now: Now,
-        evaluator: Evaluator,
     ) -> None:
         self._channels = channels
         self._readers = readers
         self._writer = writer
         self._now = now
-        self._evaluator = evaluator
         self._under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._claiming = asyncio.Lock()
-        self.told_blind: set[PageChannel] = set()
 
     async def run(self, fence: Fence | None) -> None:
         """Begin to send what is due. Raises StoreUnavailableError or FencedOffError."""
@@ -65,19 +63,6 @@ class Pager:
                     for row in await self._writer.submit(claim):
                         self._begin(row, self._send(row))
             await self._resend()
-
-    async def tell_blind(self) -> None:
-        """Send the alarm that the store is away, straight from memory, to every channel that has not taken it yet."""
-        page = self._evaluator.blind_page()
-        if page is None:
-            self.told_blind.clear()
-            return
-        untold = [name for name in self._channels if name not in self.told_blind]
-        results = await asyncio.gather(*(self._channels[name].send(page) for name in untold))
-        for name, result in zip(untold, results, strict=True):
-            log.warning("page.sent_without_store", channel=name.value, status=result.status.value)
-            if result.accepted:
-                self.told_blind.add(name)
 
     async def stop(self) -> None:
         """Wait a little for what is under way; what is not accepted by then comes due again after its lease."""
@@ -105,7 +90,7 @@ class Pager:
 
     async def _send(self, row: Fields) -> None:
         channel = self._channels[PageChannel(row["channel"])]
-        page = Page(row["id"], PageAction(row["action"]), row["dedup_key"], content_of(row["content"]), self._now())
+        page = _page(row, self._now())
         result = await channel.send(page)
         about = {
             "channel": row["channel"],
@@ -124,19 +109,18 @@ class Pager:
 
     def _record(self, row: Fields, result: SendResult) -> RecordPage:
         now = self._now()
-        state, next_attempt_at = PageState.SENT, None
-        if result.status is SendStatus.REJECTED:
-            state = PageState.DEAD
-        elif result.status is SendStatus.RETRY:
-            # The row was claimed as it was before this attempt; one that was held back is none.
-            attempts = row["attempts"] + 1 if result.attempted else 1
-            delay = PAGE_RETRIES.delay(attempts, random.random(), result.retry_after_seconds)  # noqa: S311 - jitter, not a secret
-            if not result.attempted:
-                delay = milliseconds(result.retry_after_seconds or 1)
-            state = PageState.DEAD if delay is None else PageState.PENDING
-            next_attempt_at = None if delay is None else now + delay
+        # The row was claimed as it was before this attempt.
+        state, delay = after(result, row["attempts"] + 1, random.random())  # noqa: S311 - jitter, not a secret
         return RecordPage(
-            row["id"], row["incident"], row["channel"], state, now, next_attempt_at, result.detail, result.attempted
+            row["id"],
+            row["incident"],
+            row["channel"],
+            state,
+            now,
+            None if delay is None else now + delay,
+            result.detail,
+            result.attempted,
+            action=PageAction(row["action"]),
         )
 
     async def _resend(self) -> None:
@@ -153,7 +137,7 @@ class Pager:
 
     async def _send_again(self, channel: Channel, row: Fields, now: int) -> None:
         about = {"channel": row["channel"], "incident": row["incident"]}
-        page = Page(row["id"], PageAction(row["action"]), row["dedup_key"], content_of(row["content"]), now)
+        page = _page(row, now)
         result = await channel.send(page)
         if not result.accepted:
             log.warning("page.not_resent", detail=result.detail, **about)
@@ -164,3 +148,8 @@ class Pager:
             )
         except StoreUnavailableError as error:
             log.warning("page.unrecorded", error=error, **about)
+
+
+def _page(row: Fields, now: int) -> Page:
+    content = PageContent.model_validate_json(row["content"])
+    return Page(row["id"], PageAction(row["action"]), row["dedup_key"], content, now)

@@ -45,6 +45,12 @@ class IncidentChange(StrEnum):
     """What somebody did to an incident in PagerDuty."""
 
     ACKNOWLEDGED = "acknowledged"
+    UNACKNOWLEDGED = "unacknowledged"
+    """By hand, or as its time was over."""
+    ESCALATED = "escalated"
+    REASSIGNED = "reassigned"
+    DELEGATED = "delegated"
+    REOPENED = "reopened"
     RESOLVED = "resolved"
 
 
@@ -69,10 +75,14 @@ class Admission(StrEnum):
     """Too old, or from the future."""
 
 
-_CHANGES = {
-    "incident.acknowledged": IncidentChange.ACKNOWLEDGED,
-    "incident.resolved": IncidentChange.RESOLVED,
-}
+_CHANGES = {f"incident.{change.value}": change for change in IncidentChange}
+_ASSIGNMENTS = (
+    IncidentChange.ESCALATED,
+    IncidentChange.REASSIGNED,
+    IncidentChange.DELEGATED,
+    IncidentChange.REOPENED,
+)
+"""Changes of who is to see to it: nobody has acknowledged it then, unless its status says so."""
 
 
 def genuine(body: bytes, header: str | None, secret: SecretStr) -> bool:
@@ -103,6 +113,8 @@ def parse(body: bytes) -> IncidentEvent | None:
     if change is None:
         return None
     data = _object(event, "data", "event.")
+    if change in _ASSIGNMENTS and data.get("status") == IncidentChange.ACKNOWLEDGED:
+        return None
     dedup_key = data.get("incident_key")
     if not isinstance(dedup_key, str) or not dedup_key.startswith(_OUR_KEYS):
         return None

@@ -28,6 +28,9 @@ MAX_ID_CHARACTERS = 128
 MAX_URL_CHARACTERS = 2048
 MAX_DEDUP_KEY_CHARACTERS = 255
 """PagerDuty Events API v2: the longest `dedup_key`."""
+WITHOUT_STORE = "store-away"
+"""Stands for the number in the key of an incident that the store cannot be told of. It is the same for all replicas
+and all starts: what they say of it is one incident for its receivers, and whoever sees the store again ends it."""
 
 LinkKind = Literal["runbook", "status_page", "dashboard", "trace"]
 
@@ -84,7 +87,8 @@ class Links:
 class IncidentReport:
     """All that is known about an incident when a page is decided. Times are milliseconds since the epoch."""
 
-    number: int
+    number: int | None
+    """None where the store, which numbers incidents, is away."""
     alertname: AlertName
     severity: Severity
     environment: str
@@ -113,6 +117,8 @@ class IncidentReport:
     """Minor units by currency."""
     links: Links = Links()
     drill: bool = False
+    reminder: bool = False
+    """Whether it says again what a page has said before."""
 
 
 class Link(BaseModel):
@@ -136,7 +142,7 @@ class PageContent(BaseModel):
     sli: str = ""
     traffic: str = ""
     environment: str
-    incident: int
+    incident: int | None
     fired_at: int
     """Milliseconds since the epoch, like `resolved_at`."""
     resolved_at: int | None = None
@@ -149,13 +155,14 @@ class PageContent(BaseModel):
 
 
 def dedup_key(
-    environment: str, alertname: str, sli: Stage | None, traffic: Traffic | None, incident_number: int
+    environment: str, alertname: str, sli: Stage | None, traffic: Traffic | None, incident_number: int | None
 ) -> str:
     """Name the incident for the receivers of its pages: equal for all of them, of no other incident.
 
     What would be too long keeps its beginning and ends in a hash of the whole.
     """
-    parts = (environment, alertname, sli or "-", traffic or "-", str(incident_number))
+    number = WITHOUT_STORE if incident_number is None else str(incident_number)
+    parts = (environment, alertname, sli or "-", traffic or "-", number)
     key = "/".join(("booking-monitor", *(quote(part, safe="", errors="replace") for part in parts)))
     if len(key) <= MAX_DEDUP_KEY_CHARACTERS:
         return key
@@ -185,6 +192,7 @@ def build(report: IncidentReport) -> PageContent:
                 channel=_optional_id(report.channel),
                 late=report.cause is not None and report.cause.reason is Reason.LATE,
                 drill=report.drill,
+                reminder_since=report.fired_at if report.reminder else None,
             )
         ),
         alertname=report.alertname,
@@ -217,6 +225,7 @@ def _links(links: Links) -> tuple[Link, ...]:
 
 def _details(report: IncidentReport) -> dict[str, JsonValue]:
     details: dict[str, JsonValue | None] = {
+        "reminder": f"firing since {rfc3339(report.fired_at)}, not acknowledged" if report.reminder else None,
         "probable_cause": _cause(report),
         "cause_class": report.cause.reason.value if report.cause else None,
         "incident": report.number,

@@ -47,10 +47,16 @@ class Expressions:
         """Let a condition neither begin nor end while the ledger is stale or a maintenance window is open.
 
         The condition's labels are `sli` and `traffic` when `by_rate` is set, else none.
+
+        A scrape may come between the rules of one evaluation, so that what a condition rests on was recorded from
+        other truth than the age is read from now. Hence the age is asked for twice: as recorded before all else, and
+        as it is in this query.
         """
         firing = f'ALERTS{{alertname="{alertname}",alertstate="firing",severity="{severity}"}}'
         held = f"max by (sli, traffic) ({firing})" if by_rate else f"max ({firing})"
-        fresh = f"booking_ledger:age:seconds <= {self._fresh_seconds}"
+        before = f"booking_ledger:age:seconds <= {self._fresh_seconds}"
+        still = f"time() - max({self.metric('booking_ledger_judged_timestamp_seconds')}) <= {self._fresh_seconds}"
+        fresh = f"{before} and on () {still}"
         return self.in_maintenance(alertname, condition, held) + f"\nor\n({held} unless on () ({fresh}))"
 
     def in_maintenance(self, alertname: str, condition: str, held: str) -> str:

@@ -97,17 +97,20 @@ class Reporter:
             drill=self._drill,
         )
 
-    def blind(self, number: int, fired_at: int, since: int | None, now: int) -> IncidentReport:
+    def without_store(
+        self, fired_at: int, since: int | None, now: int, *, resolved_at: int | None = None
+    ) -> IncidentReport:
         """The report of a stale ledger that is made without the store."""
         return IncidentReport(
-            number=number,
+            number=None,
             alertname=LEDGER_STALE.alertname,
             severity=LEDGER_STALE.severity,
             environment=self._environment,
             fired_at=fired_at,
             evaluated_at=now,
+            resolved_at=resolved_at,
             since=since,
-            links=self._links(LEDGER_STALE, number, Diagnosis()),
+            links=self._links(LEDGER_STALE, None, Diagnosis()),
             drill=self._drill,
         )
 
@@ -150,13 +153,13 @@ class Reporter:
             case _:
                 return None
 
-    def _links(self, key: AlertKey, number: int, diagnosis: Diagnosis) -> Links:
+    def _links(self, key: AlertKey, number: int | None, diagnosis: Diagnosis) -> Links:
         places = self._places
         trace = trace_id(diagnosis.traceparent)
         return Links(
             runbook=self._objectives.runbook_url(key.alertname),
             dashboard=None if places.grafana is None else f"{places.grafana}/d/booking-pipeline",
-            status_page=f"{places.status_page}/incidents/{number}",
+            status_page=f"{places.status_page}/" if number is None else f"{places.status_page}/incidents/{number}",
             trace=None if places.trace_url is None or trace is None else places.trace_url.replace("{trace_id}", trace),
         )
 

@@ -60,6 +60,8 @@ class Facts:
     channel: str | None
     late: bool
     drill: bool
+    reminder_since: int | None = None
+    """Since when the alert fires, for a page that says so again."""
 
 
 def percent(ratio: float) -> str:
@@ -73,6 +75,8 @@ def summary(facts: Facts) -> str:
     Times of day are UTC.
     """
     sentence = _SENTENCES[facts.alertname](facts)
+    if facts.reminder_since is not None:
+        sentence = f"Reminder, firing since {_moment(facts.reminder_since, facts.now)}: {sentence}"
     return f"DRILL: {sentence}" if facts.drill else sentence
 
 
@@ -150,12 +154,13 @@ def _lack(facts: Facts, count: int) -> str:
 
 
 def _since(facts: Facts) -> str:
+    return "" if facts.since is None else f" since {_moment(facts.since, facts.now)}"
+
+
+def _moment(instant: int, now: int) -> str:
     """Write the time of day, with the date where it is not today's."""
-    if facts.since is None:
-        return ""
-    start = datetime.fromtimestamp(facts.since // SECOND, UTC)
-    today = datetime.fromtimestamp(facts.now // SECOND, UTC).date()
-    return f" since {start:%H:%M}" if start.date() == today else f" since {start:%Y-%m-%d %H:%M}"
+    moment, today = (datetime.fromtimestamp(at // SECOND, UTC) for at in (instant, now))
+    return f"{moment:%H:%M}" if moment.date() == today.date() else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def _length(milliseconds: int) -> str:

@@ -48,6 +48,8 @@ class Signals:
     """Real bookings of the last hour, or attributes, that drifted."""
     expected_bookings: Mapping[Window, float] = field(default_factory=dict)
     """Real bookings that this time of the week usually brings, by window; none where history is too short."""
+    begun_at: int = 0
+    """Since when somebody could judge: the start of the process. In milliseconds since the epoch."""
 
     def counts(self, sli: Stage, traffic: Traffic) -> dict[Window, Count]:
         """Pick the counts of one SLI and traffic, by window."""
@@ -98,12 +100,23 @@ def warning_evidence(counts: Counts, objective: float, tier: WarningTier) -> Evi
     return _clearest(counts, objective, tier.windows, tier.min_bad, holds)
 
 
+def is_fresh(snapshot: Snapshot, objectives: Objectives, now: int) -> bool:
+    """Whether the ledger was judged so lately that alerts may rest on it."""
+    judged_at = snapshot.marks.get(Mark.JUDGED)
+    return judged_at is not None and now - judged_at <= objectives.ledger_stale.older_than
+
+
 def conditions(signals: Signals, objectives: Objectives, now: int) -> dict[AlertKey, bool | None]:
-    """Whether each alert's condition holds; None for a frozen one. Muting is not applied: see `step`."""
-    judged_at = signals.snapshot.marks.get(Mark.JUDGED)
-    stale = judged_at is None or now - judged_at > objectives.ledger_stale.older_than
-    held: dict[AlertKey, bool | None] = dict.fromkeys(ALERT_KEYS) if stale else _on_truth(signals, objectives, now)
-    held[LEDGER_STALE] = stale
+    """Whether each alert's condition holds; None for a frozen one. Muting is not applied: see `step`.
+
+    A process that has just begun cannot know whether nothing could be judged, or nobody was there to do it.
+    """
+    fresh = is_fresh(signals.snapshot, objectives, now)
+    held: dict[AlertKey, bool | None] = _on_truth(signals, objectives, now) if fresh else dict.fromkeys(ALERT_KEYS)
+    if fresh:
+        held[LEDGER_STALE] = False
+    elif now - signals.begun_at > objectives.ledger_stale.older_than:
+        held[LEDGER_STALE] = True
     return {
         key: None if objectives.in_maintenance(key.alertname, now) else condition for key, condition in held.items()
     }

@@ -85,6 +85,7 @@ class Mark(StrEnum):
 
     JUDGED = "judged"
     CANARY_SUCCEEDED = "canary_succeeded"
+    EVALUATED = "evaluated"
 
 
 @dataclass(frozen=True, slots=True)

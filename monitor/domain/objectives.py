@@ -83,6 +83,8 @@ class Route:
     channels: tuple[PageChannel, ...]
     pagerduty_severity: str
     """In the words of PagerDuty's Events API v2: `critical`, `error`, `warning` or `info`."""
+    repeat_every: int | None
+    """How long after a page a reminder follows, as long as nobody acknowledged the incident; None for never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,11 @@ class AlertKey:
     severity: Severity
     sli: str = ""
     traffic: str = ""
+
+    @property
+    def values(self) -> tuple[str, str, str, str]:
+        """The four labels, in the order in which the ledger has them."""
+        return (self.alertname.value, self.severity.value, self.sli, self.traffic)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -186,6 +186,16 @@ class PageChannel(StrEnum):
     WEBHOOK = "webhook"
 
 
+class PageAction(StrEnum):
+    """What a page does to its incident."""
+
+    TRIGGER = "trigger"
+    REMINDER = "reminder"
+    """It says again what the trigger said, as nobody has acknowledged it."""
+    ACKNOWLEDGE = "acknowledge"
+    RESOLVE = "resolve"
+
+
 class PageState(StrEnum):
     """Where a page of the outbox stands."""
 

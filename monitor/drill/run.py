@@ -207,5 +207,5 @@ async def _page_sent(copy: Sealed, incident: Fields, action: str) -> Fields | No
 
 
 async def _blind_told(copy: Sealed) -> Fields | None:
-    told = copy.service.alarms.pager.told_blind
+    told = copy.service.alarms.without_store.told
     return {"told": sorted(told)} if told else None

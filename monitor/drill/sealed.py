@@ -57,27 +57,30 @@ class Sealed:
 
 def seal(settings: Settings, directory: Path, *, routing_key: str, pagerduty_url: str) -> Settings:
     """The settings of a sealed copy: the defaults, with a few of the user's."""
-    return Settings.model_construct(
-        **{name: field.get_default() for name, field in Settings.model_fields.items()}
-        | {
-            "port": 0,
-            "database_url": SecretStr(f"sqlite:///{directory / 'drill.db'}"),
-            "environment": f"{settings.environment}-drill",
-            "objectives_file": settings.objectives_file,
-            "public_url": settings.public_url,
-            "grafana_url": settings.grafana_url,
-            "grace_chat_room": GRACE_SECONDS,
-            "grace_notification": GRACE_SECONDS,
-            "grace_realtime": GRACE_SECONDS,
-            "settle": SETTLE_SECONDS,
-            "acknowledge_timeout": GRACE_SECONDS / 2,
-            "evaluation_interval": EVALUATION_SECONDS,
-            "canary_interval": 0,
-            "drill": True,
-            "pagerduty_routing_key": SecretStr(routing_key),
-            "pagerduty_url": pagerduty_url,
-        }
+    return isolated(
+        port=0,
+        database_url=SecretStr(f"sqlite:///{directory / 'drill.db'}"),
+        environment=f"{settings.environment}-drill",
+        objectives_file=settings.objectives_file,
+        public_url=settings.public_url,
+        grafana_url=settings.grafana_url,
+        grace_chat_room=GRACE_SECONDS,
+        grace_notification=GRACE_SECONDS,
+        grace_realtime=GRACE_SECONDS,
+        settle=SETTLE_SECONDS,
+        acknowledge_timeout=GRACE_SECONDS / 2,
+        evaluation_interval=EVALUATION_SECONDS,
+        canary_interval=0,
+        drill=True,
+        pagerduty_routing_key=SecretStr(routing_key),
+        pagerduty_url=pagerduty_url,
     )
+
+
+def isolated(**chosen: Any) -> Settings:
+    """The default settings with these: nothing that the environment or a `.env` file says is among them."""
+    defaults = {name: field.get_default() for name, field in Settings.model_fields.items()}
+    return Settings.model_construct(**defaults | chosen)
 
 
 @asynccontextmanager

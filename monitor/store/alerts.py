@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
 from monitor.domain.alert_lifecycle import Alert
 from monitor.domain.ids import new_id
+from monitor.domain.ledger import Mark
 from monitor.domain.objectives import AlertKey
 from monitor.domain.rows import Fields
-from monitor.domain.vocabulary import AlertName, AlertState, PageState, Severity
+from monitor.domain.vocabulary import AlertName, AlertState, PageAction, PageChannel, PageState, Severity
 from monitor.store.commands import Single
+from monitor.store.handling import add_event, handled_at, supersede
 from monitor.store.leases import Fence, check_fence
 from monitor.store.statements import insert_rows, upsert
-from monitor.store.tables import alerts, incident_events, incidents, pages
+from monitor.store.tables import alerts, incident_events, incidents, marks, pages
 
 _KEY = ("alertname", "severity", "sli", "traffic")
+_RAISED = (PageAction.TRIGGER.value, PageAction.REMINDER.value)
+
+
+class NumberTakenError(Exception):
+    """Another process entered an incident under the number, or of the alert, just before; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,8 @@ class PlannedPage:
     dedup_key: str
     content: str
     """JSON."""
+    sent_at: int | None = None
+    """When it was accepted already; None: it has yet to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,8 @@ class AlertStore:
     alerts: Mapping[AlertKey, Alert]
     open: Mapping[AlertKey, Fields]
     next_number: int
+    evaluated_at: int | None = None
+    """When it was last noted that the alerts were evaluated."""
 
 
 def read_alerts(connection: Connection) -> AlertStore:
@@ -66,7 +77,8 @@ def read_alerts(connection: Connection) -> AlertStore:
     }
     rows = connection.execute(select(incidents).where(incidents.c.resolved_at.is_(None))).mappings()
     newest = connection.execute(select(func.max(incidents.c.number))).scalar_one_or_none() or 0
-    return AlertStore(known, {_key(row): row for row in rows}, newest + 1)
+    evaluated = connection.execute(select(marks.c.at).where(marks.c.name == Mark.EVALUATED.value)).scalar_one_or_none()
+    return AlertStore(known, {_key(row): row for row in rows}, newest + 1, evaluated)
 
 
 def _key(row: Any) -> AlertKey:
@@ -85,14 +97,14 @@ class RecordEvaluation(Single[None]):
     fence: Fence | None
 
     def run(self, connection: Connection) -> None:
-        """Write it. Raises FencedOffError."""
+        """Write it. Raises FencedOffError or NumberTakenError."""
         check_fence(connection, self.fence)
         for key, alert in self.changed.items():
             upsert(
                 connection,
                 alerts,
                 {
-                    **dict(zip(_KEY, _values(key), strict=True)),
+                    **dict(zip(_KEY, key.values, strict=True)),
                     "state": alert.state.value,
                     "active_at": alert.active_at,
                     "fired_at": alert.fired_at,
@@ -108,7 +120,9 @@ class RecordEvaluation(Single[None]):
         if change.opened is not None:
             opened = change.opened
             times = (opened.active_at, opened.fired_at, change.resolved_at, None, self.now)
-            insert_rows(connection, incidents, [(change.number, *_values(change.key), *times, change.report)])
+            row = (change.number, *change.key.values, *times, change.report)
+            if not insert_rows(connection, incidents, [row], skip_existing=True):
+                raise NumberTakenError(f"incident {change.number} was entered by another process")
         else:
             connection.execute(
                 update(incidents)
@@ -116,11 +130,17 @@ class RecordEvaluation(Single[None]):
                 .values(report=change.report, evaluated_at=self.now, resolved_at=change.resolved_at)
             )
         planned = change.pages
+        if change.opened is None:
+            # Whatever follows a trigger leaves by its channels alone, and under its key.
+            told = _told_channels(connection, change.number)
+            planned = tuple(
+                replace(page, dedup_key=told[page.channel])
+                for page in planned
+                if page.channel in told
+                and not (page.action == PageAction.REMINDER.value and _is_taken(connection, change))
+            )
         if change.resolved_at is not None:
-            if change.opened is None:
-                told = _told_channels(connection, change.number)
-                planned = tuple(page for page in planned if page.channel in told)
-            _supersede(connection, change.number)
+            supersede(connection, pages.c.incident == change.number)
         insert_rows(
             connection,
             pages,
@@ -132,12 +152,12 @@ class RecordEvaluation(Single[None]):
                     page.action,
                     page.dedup_key,
                     page.content,
-                    PageState.PENDING.value,
-                    0,
-                    self.now,
+                    (PageState.PENDING if page.sent_at is None else PageState.SENT).value,
+                    0 if page.sent_at is None else 1,
+                    self.now if page.sent_at is None else None,
                     None,
-                    self.now,
-                    None,
+                    self.now if page.sent_at is None else page.sent_at,
+                    page.sent_at,
                 )
                 for position, page in enumerate(planned)
             ],
@@ -146,31 +166,53 @@ class RecordEvaluation(Single[None]):
             add_event(connection, change.number, self.now, change.event, change.detail)
 
 
-def _values(key: AlertKey) -> tuple[str, str, str, str]:
-    return (key.alertname.value, key.severity.value, key.sli, key.traffic)
+def _is_taken(connection: Connection, change: IncidentChange) -> bool:
+    """Whether somebody has acknowledged an incident, maybe only just before this transaction."""
+    query = select(incidents.c.acknowledged_at).where(incidents.c.number == change.number)
+    return connection.execute(query).scalar_one() is not None
 
 
-def _supersede(connection: Connection, number: int) -> None:
-    """Take back the pages of an incident that are not accepted yet: its resolve goes out in their stead."""
-    connection.execute(
-        update(pages)
-        .where(pages.c.incident == number, pages.c.state == PageState.PENDING.value)
-        .values(state=PageState.SUPERSEDED.value, next_attempt_at=None)
+def _told_channels(connection: Connection, number: int) -> dict[str, str]:
+    """Channels on which the trigger of an incident was tried at least, with its key; no other needs to hear more."""
+    tried = select(pages.c.channel, pages.c.dedup_key).where(pages.c.incident == number, pages.c.attempts > 0)
+    return {row.channel: row.dedup_key for row in connection.execute(tried)}
+
+
+@dataclass(frozen=True, slots=True)
+class LastWord:
+    """The last trigger or reminder of an incident that left, or has yet to leave, by one channel."""
+
+    incident: int
+    channel: PageChannel
+    state: PageState
+    sent_at: int | None
+    """When it was accepted, in milliseconds since the epoch."""
+
+
+def last_words(connection: Connection) -> tuple[LastWord, ...]:
+    """What the channels were last told of the incidents that are open and that nobody has acknowledged.
+
+    Where an incident was handed back meanwhile, that is the last word of it.
+    """
+    newest = (
+        select(func.max(pages.c.id))
+        .join_from(pages, incidents, incidents.c.number == pages.c.incident)
+        .where(incidents.c.resolved_at.is_(None), incidents.c.acknowledged_at.is_(None), pages.c.action.in_(_RAISED))
+        .group_by(pages.c.incident, pages.c.channel)
     )
-
-
-def add_event(connection: Connection, number: int, at: int, event: str, detail: str | None = None) -> None:
-    """Add a line to the timeline of an incident."""
-    position = connection.execute(
-        select(func.count()).select_from(incident_events).where(incident_events.c.incident == number)
-    ).scalar_one()
-    insert_rows(connection, incident_events, [(number, position, at, event, detail)])
-
-
-def _told_channels(connection: Connection, number: int) -> set[str]:
-    """Channels on which the trigger of an incident was tried at least; no other needs to hear that it ended."""
-    tried = select(pages.c.channel).where(pages.c.incident == number, pages.c.attempts > 0)
-    return set(connection.execute(tried).scalars())
+    found = connection.execute(
+        select(pages.c.incident, pages.c.channel, pages.c.state, pages.c.sent_at).where(pages.c.id.in_(newest))
+    ).all()
+    handled = {number: handled_at(connection, number) for number in {row.incident for row in found}}
+    return tuple(
+        LastWord(
+            row.incident,
+            PageChannel(row.channel),
+            PageState(row.state),
+            None if row.sent_at is None else max(row.sent_at, handled[row.incident]),
+        )
+        for row in found
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +294,7 @@ class RecordPage(Single[None]):
     """False when nothing was sent: then the attempt is taken back."""
     told: bool = True
     """Whether the timeline tells of it."""
+    action: PageAction = PageAction.TRIGGER
 
     def run(self, connection: Connection) -> None:
         """Write it. A page that was superseded meanwhile stays so, unless it was accepted."""
@@ -267,7 +310,10 @@ class RecordPage(Single[None]):
             mine &= pages.c.state == PageState.PENDING.value
         written = connection.execute(update(pages).where(mine).values(values)).rowcount
         if written and self.told and self.state in (PageState.SENT, PageState.DEAD):
-            add_event(connection, self.incident, self.now, f"page {self.state.value}", f"{self.channel}: {self.detail}")
+            what = "reminder" if self.action is PageAction.REMINDER else "page"
+            add_event(
+                connection, self.incident, self.now, f"{what} {self.state.value}", f"{self.channel}: {self.detail}"
+            )
 
 
 def resendable(connection: Connection, channel: str, ended_after: int) -> Sequence[Fields]:
@@ -283,30 +329,6 @@ def resendable(connection: Connection, channel: str, ended_after: int) -> Sequen
         )
     )
     return connection.execute(query).mappings().all()
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledge(Single[bool]):
-    """Notes that somebody took an incident on; the first time counts."""
-
-    dedup_key: str
-    now: int
-
-    def run(self, connection: Connection) -> bool:
-        """Say whether it was news."""
-        number = connection.execute(
-            select(pages.c.incident).where(pages.c.dedup_key == self.dedup_key).limit(1)
-        ).scalar_one_or_none()
-        if number is None:
-            return False
-        written = connection.execute(
-            update(incidents)
-            .where(incidents.c.number == number, incidents.c.acknowledged_at.is_(None))
-            .values(acknowledged_at=self.now)
-        ).rowcount
-        if written:
-            add_event(connection, number, self.now, "acknowledged", "pagerduty")
-        return bool(written)
 
 
 def incident_page(connection: Connection, *, before: int | None, active: bool, limit: int) -> Sequence[Fields]:

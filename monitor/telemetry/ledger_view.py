@@ -6,6 +6,7 @@ from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
 from monitor.domain.ledger import DURATION_BUCKETS, REASONS, Durations, Mark, Snapshot
+from monitor.domain.objectives import ALERT_KEYS
 from monitor.domain.vocabulary import (
     OUTSTANDING,
     SLIS,
@@ -133,7 +134,9 @@ class LedgerView:
         self._canary_failures = family(catalogue.CANARY_FAILURES)
         self._drift = family(catalogue.SCHEMA_DRIFT, Drift)
         self._expected = family(catalogue.EXPECTED_BOOKINGS, Window)
-        self._alerts = _OpenFamily(catalogue.ALERT_STATE)
+        self._alerts = _Family(
+            catalogue.ALERT_STATE, ((*key.values, state) for key in ALERT_KEYS for state in AlertState)
+        )
         self._pages = family(catalogue.PAGES, PageChannel, PageState)
         self._page_oldest = family(catalogue.PAGE_OLDEST, PageChannel, (PageState.PENDING,))
         self._judged_at = family(catalogue.JUDGED)
@@ -196,4 +199,5 @@ def _by_one_label(values: Mapping[Any, float]) -> dict[tuple[Any], float]:
 
 
 def _by_state(alerts: Mapping[tuple[str, str, str, str], str]) -> dict[tuple[str, ...], float]:
-    return {(*key, state): int(state == is_in) for key, is_in in alerts.items() for state in AlertState}
+    """1 for the state of each alert; one of which the ledger has nothing was never anything but inactive."""
+    return {(*key.values, alerts.get(key.values, AlertState.INACTIVE)): 1 for key in ALERT_KEYS}

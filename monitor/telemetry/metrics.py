@@ -208,9 +208,8 @@ booking, a customer or a provider.
 
 Every replica shows the same numbers, so aggregate over replicas with `max`, for example
 `max without (instance) (booking_sli_bad)`. They survive restarts. Each combination of labels is there from the
-first reading of the ledger on, with 0 where nothing happened; `booking_revenue_at_risk` starts with the first
-booking in a currency and `booking_alert_state` with the first evaluation of an alert.
-The windows `25s`, `30m` and `2h` are the short companions of the alerting windows.
+first reading of the ledger on, with 0 where nothing happened; only `booking_revenue_at_risk` starts with the first
+booking in a currency. The windows `25s`, `30m` and `2h` are the short companions of the alerting windows.
 
 {ledger}
 

@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from monitor.alerting import pagerduty_webhook
-from monitor.alerting.pagerduty_webhook import Admission, IncidentChange, WebhookError
+from monitor.alerting.pagerduty_webhook import Admission, IncidentChange, IncidentEvent, WebhookError
 from monitor.domain.alert_conditions import timing
 from monitor.domain.alert_lifecycle import Alert
 from monitor.domain.objectives import ALERT_KEYS, AlertKey
@@ -17,7 +17,7 @@ from monitor.domain.rows import Fields
 from monitor.domain.times import SECOND, optional_rfc3339, rfc3339
 from monitor.domain.vocabulary import AlertState
 from monitor.service import Service
-from monitor.store import alerts
+from monitor.store import alerts, handling
 from monitor.store.alerts import AlertStore
 from monitor.web import schemas
 from monitor.web.context import ApiCaller, Limit, ServiceHere, answer, problems, service_of
@@ -193,6 +193,16 @@ async def pagerduty_event(request: Request) -> Response:
     if admission is Admission.STALE:
         raise ProblemError(401, "The event is too old to be believed.")
     effect = False
-    if admission is Admission.NEW and event.change is IncidentChange.ACKNOWLEDGED:
-        effect = await service.writer.offer(alerts.Acknowledge(event.dedup_key, service.clock()))
+    if admission is Admission.NEW:
+        effect = await service.writer.offer(_handling(event))
     return answer({"effect": effect}, 202)
+
+
+def _handling(event: IncidentEvent) -> handling.Acknowledge | handling.HandBack:
+    """What an event means for the incident: somebody is on it, or nobody any more."""
+    if event.change is IncidentChange.ACKNOWLEDGED:
+        return handling.Acknowledge(event.dedup_key, event.occurred_at)
+    closed = event.change is IncidentChange.RESOLVED
+    return handling.HandBack(
+        event.dedup_key, event.occurred_at, handling.CLOSED_BY_HAND if closed else event.change.value
+    )

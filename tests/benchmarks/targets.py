@@ -1,4 +1,4 @@
-"""The table of targets: DESIGN.md, section 13. `ask` is the least that is acceptable, `goal` what is aimed at.
+"""The table of targets: `ask` is the least that is acceptable, `goal` what is aimed at.
 
 Every number that decides is here. The sides and metrics that a row names are measured by the experiment of that name.
 """

@@ -6,16 +6,14 @@ import hashlib
 import hmac
 import json
 import re
-import sqlite3
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.alertmanager import alertmanager_server
 from support.inprocess import service_in_process
-from support.pagerduty_receiver import ROUTING_KEY, PagerDutyReceiver
-from support.paging import PATIENCE, Site, objectives, site
+from support.pagerduty_receiver import PagerDutyReceiver
+from support.paging import PATIENCE, Site, objectives, site, stalled, to_pagerduty
 from support.process import free_port
 from support.waiting import eventually, wait_until
 from support.webhook_receiver import CUT, HANG, Answer, WebhookReceiver
@@ -43,11 +41,6 @@ def pagerduty() -> Iterator[PagerDutyReceiver]:
 def webhook() -> Iterator[WebhookReceiver]:
     with WebhookReceiver() as receiver:
         yield receiver
-
-
-def to_pagerduty(receiver: PagerDutyReceiver | str) -> dict[str, str]:
-    url = receiver if isinstance(receiver, str) else receiver.url
-    return {"pagerduty_url": url, "pagerduty_routing_key": ROUTING_KEY, "environment": "production"}
 
 
 def to_webhook(receiver: WebhookReceiver) -> dict[str, str]:
@@ -354,40 +347,6 @@ class TestObjectives:
             wait_until(lambda: monitor.metric(series) == 0.9, what="the metric follows", timeout_seconds=PATIENCE)
             assert monitor.get("/v1/slis")["slis"][0]["objective"] == 0.9
             assert len(monitor.log_events("objectives.reloaded")) == 1
-
-
-@contextmanager
-def stalled(database: Path) -> Iterator[None]:
-    """Hold the store, so that nobody else can write."""
-    with closing(sqlite3.connect(database, isolation_level=None, timeout=10)) as outside:
-        outside.execute("BEGIN IMMEDIATE")
-        yield
-        outside.execute("ROLLBACK")
-
-
-class TestTheStoreIsAway:
-    def test_nothing_resolves_and_the_alarm_leaves_without_it_and_ends_under_the_same_key(
-        self, tmp_path: Path, pagerduty: PagerDutyReceiver
-    ) -> None:
-        file = objectives(tmp_path / "objectives.yaml", BookingLedgerStale={"older_than": "10s", "for": "5s"})
-        stale = "booking-monitor/production/BookingLedgerStale/-/-/2"
-        with site(tmp_path, **to_pagerduty(pagerduty), objectives_file=file) as monitor:
-            monitor.lose_chat_rooms()
-            arrived(pagerduty, "trigger")
-            with stalled(monitor.database_path):
-                pagerduty.wait_for(lambda: len(pagerduty.events) == 2, PATIENCE)
-                assert actions(pagerduty)[1] == ("trigger", stale)
-                assert pagerduty.events[1]["payload"]["severity"] == "critical"
-                monitor.evaluate_again(2)
-                assert len(pagerduty.events) == 2
-            pagerduty.wait_for(lambda: ("resolve", stale) in actions(pagerduty), PATIENCE)
-            monitor.recover()
-            wait_until(lambda: not pagerduty.open, what="all is resolved", timeout_seconds=PATIENCE)
-            assert len(pagerduty.incidents) == 2, "neither is opened twice"
-            assert {incident["number"]: incident["alertname"] for incident in monitor.incidents()} == {
-                1: "BookingChatRoomCreationLow",
-                2: "BookingLedgerStale",
-            }
 
 
 class TestAlertmanager:

@@ -15,12 +15,12 @@ from support.alertmanager import alertmanager_server
 from support.pagerduty_receiver import ROUTING_KEY, PagerDutyReceiver
 from support.webhook_receiver import WebhookReceiver
 
-from monitor.alerting.channels import Page, PageAction
+from monitor.alerting.channels import Page
 from monitor.alerting.channels.alertmanager import AlertmanagerChannel
 from monitor.alerting.channels.http import http_client
 from monitor.alerting.payload import IncidentReport, Links, build, report_dedup_key
 from monitor.domain.times import SECOND
-from monitor.domain.vocabulary import AlertName, Severity, Stage, Traffic
+from monitor.domain.vocabulary import AlertName, PageAction, Severity, Stage, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -16,22 +16,22 @@ import pagerduty
 import pytest
 from pydantic import SecretStr
 from support.alertmanager import alertmanager_server
+from support.memory_channel import MemoryChannel
 from support.pagerduty_receiver import ROUTING_KEY, PagerDutyReceiver
 from support.process import free_port
 from support.webhook_receiver import CUT, DRIP, HANG, Answer, WebhookReceiver
 
-from monitor.alerting.channels import Channel, Page, PageAction, SendResult, SendStatus
+from monitor.alerting.channels import Channel, Page, SendResult, SendStatus
 from monitor.alerting.channels import http as channel_http
 from monitor.alerting.channels.alertmanager import AlertmanagerChannel
 from monitor.alerting.channels.heartbeat import Heartbeat
 from monitor.alerting.channels.http import http_client
-from monitor.alerting.channels.memory import MemoryChannel
 from monitor.alerting.channels.pacing import SlidingWindow
 from monitor.alerting.channels.pagerduty import PagerDutyChannel, change_of, event_of, new_release
 from monitor.alerting.channels.webhook import WebhookChannel
 from monitor.alerting.payload import BookingRef, Cause, IncidentReport, Links, build, report_dedup_key
 from monitor.domain.times import MINUTE, SECOND
-from monitor.domain.vocabulary import AlertName, Reason, Severity, Stage, Traffic
+from monitor.domain.vocabulary import AlertName, PageAction, Reason, Severity, Stage, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -14,7 +14,8 @@ from support.process import free_port
 from support.service import API_TOKEN, RunningService, running_service
 from typer.testing import CliRunner
 
-from monitor.cli import FAILED, MISUSED, app
+from monitor.cli import app
+from monitor.cli.common import FAILED, MISUSED
 from monitor.store.engine import EmbeddedLock, parse_url
 from monitor.store.revision import NEWEST
 

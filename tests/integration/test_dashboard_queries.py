@@ -7,17 +7,18 @@ import math
 import re
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from support.dashboards import DASHBOARDS, filled_in, questions
 from support.prometheus import PrometheusServer, Sample, prometheus_server
+from support.promtool import History, promtool, selector
 from support.waiting import wait_until
 
 from monitor.domain.ledger import DURATION_BUCKETS, REASONS, Count, Durations, Exemplar, Mark, Overdue, Snapshot
+from monitor.domain.objectives import ALERT_KEYS
 from monitor.domain.vocabulary import (
     SLIS,
     AlertName,
@@ -38,34 +39,11 @@ from monitor.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-FILES = sorted((Path(__file__).parents[2] / "dashboards" / "json").glob("*.json"))
 OBJECTIVES = {Stage.CHAT_ROOM: 0.95, Stage.NOTIFICATION: 0.98, Stage.REALTIME: 0.95}
 SAMPLES_FOR_A_RATE = 3
 EVENTS, BAD = 40, 9
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Question:
-    """One query of a panel, and the others of the same panel."""
-
-    panel: Json
-    expr: str
-
-
-def questions(path: Path) -> list[Question]:
-    dashboard: Json = json.loads(path.read_text(encoding="utf-8"))
-    return [Question(p, t["expr"]) for p in dashboard["panels"] for t in p.get("targets", ())]
-
-
-def filled_in(expr: str, *, traffic: str = "real", job: str = ".+") -> str:
-    """What Grafana makes of a query whose reader chose these."""
-    values = {"$__rate_interval": "30s", "$__range": "1m", "$traffic": traffic, "$job": job, "$instance": ".+"}
-    for variable, value in values.items():
-        expr = expr.replace(variable, value)
-    assert "$" not in expr, expr
-    return expr
 
 
 def snapshot(step: int) -> Snapshot:
@@ -173,26 +151,24 @@ def values(samples: list[Sample]) -> list[float]:
 
 def ask(prometheus: PrometheusServer, title: str, **chosen: str) -> list[Sample]:
     """Answers to all queries of the panel of this title."""
-    found = [q for path in FILES for q in questions(path) if q.panel["title"] == title]
+    found = [q for path in DASHBOARDS for q in questions(path) if q.panel["title"] == title]
     assert found, title
     return [sample for q in found for sample in prometheus.query(filled_in(q.expr, **chosen))]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_every_panel_shows_data(prometheus: PrometheusServer, path: Path) -> None:
     silent = []
     for question in questions(path):
         expr = filled_in(question.expr)
-        # A rate is green or red: of its two queries one has an answer.
-        either = question.panel["type"] == "stat" and len(question.panel["targets"]) > 1
-        answers = ask(prometheus, question.panel["title"]) if either else prometheus.query(expr)
-        if not values(answers) or (either and len(answers) != 1):
+        answers = ask(prometheus, question.panel["title"]) if question.either else prometheus.query(expr)
+        if not values(answers) or (question.either and len(answers) != 1):
             silent.append((question.panel["title"], expr))
 
     assert silent == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 def test_the_variables_have_something_to_choose(prometheus: PrometheusServer, path: Path) -> None:
     asked = [
         v["query"] for v in json.loads(path.read_text(encoding="utf-8"))["templating"]["list"] if v["type"] == "query"
@@ -214,7 +190,7 @@ def test_two_replicas_do_not_double_the_ledger(prometheus: PrometheusServer) -> 
 
 def test_a_rate_is_the_share_of_good_bookings_and_red_below_its_objective(prometheus: PrometheusServer) -> None:
     (below,) = ask(prometheus, "Chat room creation, 24h")
-    met = next(q.expr for f in FILES for q in questions(f) if q.panel["title"] == "Chat room creation, 24h")
+    met = next(q.expr for f in DASHBOARDS for q in questions(f) if q.panel["title"] == "Chat room creation, 24h")
 
     assert below.value == pytest.approx(1 - BAD / EVENTS)
     assert prometheus.query(filled_in(met)) == []
@@ -255,15 +231,53 @@ def test_an_objective_that_is_met_leaves_no_evidence(prometheus: PrometheusServe
 
 def test_the_state_of_alerts_is_a_number_that_the_panel_names(prometheus: PrometheusServer) -> None:
     states = {
-        (sample.labels["alertname"], sample.labels["severity"]): sample.value
+        tuple(sample.labels.get(label, "") for label in ("alertname", "severity", "sli", "traffic")): sample.value
         for sample in ask(prometheus, "State of each alert")
     }
 
-    assert states == {
-        (AlertName.CHAT_ROOM_LOW, Severity.CRITICAL): 2,
-        (AlertName.CHAT_ROOM_LOW, Severity.WARNING): 1,
-        (AlertName.REALTIME_LOW, Severity.CRITICAL): 0,
+    assert states == {key.values: 0 for key in ALERT_KEYS} | {
+        (AlertName.CHAT_ROOM_LOW, Severity.CRITICAL, "chat_room", "real"): 2,
+        (AlertName.CHAT_ROOM_LOW, Severity.WARNING, "chat_room", "real"): 1,
     }
+
+
+def test_the_course_of_alerts_leaves_out_those_of_which_there_is_nothing_to_tell(prometheus: PrometheusServer) -> None:
+    course = {
+        (sample.labels["alertname"], sample.labels["severity"], sample.labels["traffic"])
+        for sample in ask(prometheus, "Alerts over time")
+    }
+
+    assert course == {
+        (AlertName.CHAT_ROOM_LOW, Severity.CRITICAL, "real"),
+        (AlertName.CHAT_ROOM_LOW, Severity.WARNING, "real"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("firing", "spells"),
+    [
+        ([0, 0, 0, 0, 0, 0], 0),
+        ([1, 1, 1, 1, 1, 1], 1),
+        ([1, 1, 1, 0, 0, 0], 1),
+        ([0, 0, 0, 1, 1, 1], 1),
+        ([0, 1, 0, 0, 1, 0], 2),
+        ([1, 0, 0, 1, 1, 1], 2),
+        ([None, None, None, 1, 1, 1], 1),
+        ([None, None, 0, 1, 0, 1], 2),
+    ],
+)
+def test_each_spell_of_an_alert_is_counted_once(tmp_path: Path, firing: list[float | None], spells: int) -> None:
+    asked = [q for f in DASHBOARDS for q in questions(f) if q.panel["title"] == "Alerts in the time range shown"]
+    labels = {"alertname": AlertName.OVERDUE, "severity": Severity.WARNING, "sli": "push", "traffic": "real"}
+    metric = {**labels, "job": "booking-monitor", "instance": "one:8080", "state": AlertState.FIRING}
+    history = History("spells", 60, {selector("booking_alert_state", metric): firing})
+    history.expect(filled_in(asked[0].expr, time_range="5m"), 5, [(selector("", labels), spells)])
+    file = tmp_path / "spells.yaml"
+    file.write_text(json.dumps({"tests": [history.as_test()]}), encoding="utf-8")
+
+    result = promtool("test", "rules", file)
+
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_jobs_are_told_apart_though_prometheus_renames_their_label(prometheus: PrometheusServer) -> None:
@@ -273,7 +287,7 @@ def test_jobs_are_told_apart_though_prometheus_renames_their_label(prometheus: P
 
 
 def test_with_nothing_scraped_every_panel_is_without_data(prometheus: PrometheusServer) -> None:
-    for path in FILES:
+    for path in DASHBOARDS:
         for question in questions(path):
             expr = filled_in(question.expr, job="nowhere")
             assert prometheus.query(expr) == [], question.panel["title"]

@@ -11,7 +11,6 @@ from support.store import NOON, Store, open_store
 from support.waiting import eventually
 from support.webhook_receiver import HANG, Answer, WebhookReceiver
 
-from monitor.alerting.channels import PageAction
 from monitor.alerting.channels.http import http_client
 from monitor.alerting.channels.pagerduty import CALLS_PER_WINDOW, WINDOW_SECONDS, PagerDutyChannel
 from monitor.alerting.channels.webhook import WebhookChannel
@@ -20,23 +19,15 @@ from monitor.alerting.paging import plan_pages
 from monitor.alerting.payload import IncidentReport
 from monitor.domain.alert_lifecycle import Alert
 from monitor.domain.objectives import CRITICAL_RATES
-from monitor.domain.vocabulary import AlertState, PageChannel
+from monitor.domain.vocabulary import AlertState, PageAction, PageChannel
 from monitor.store.alerts import IncidentChange, RecordEvaluation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from monitor.alerting.channels import Channel, Page
+    from monitor.alerting.channels import Channel
 
 MANY = 10_000
-
-
-class Seeing:
-    """An evaluator that sees its store."""
-
-    def blind_page(self) -> Page | None:
-        """Have nothing to say."""
-        return None
 
 
 @pytest.fixture
@@ -71,7 +62,6 @@ def pager_of(store: Store, channels: dict[PageChannel, Channel]) -> Pager:
         readers=store.readers,
         writer=store.writer,
         now=store.clock,
-        evaluator=Seeing(),  # type: ignore[arg-type]  # all that the pager asks of it
     )
 
 

@@ -12,7 +12,6 @@ from monitor.domain.objectives import CRITICAL_RATES, PAGE_UNDELIVERED, AlertKey
 from monitor.domain.times import MINUTE, SECOND
 from monitor.domain.vocabulary import AlertState, PageChannel, PageState
 from monitor.store.alerts import (
-    Acknowledge,
     ClaimPages,
     IncidentChange,
     PlannedPage,
@@ -24,6 +23,7 @@ from monitor.store.alerts import (
     read_alerts,
     resendable,
 )
+from monitor.store.handling import Acknowledge
 from monitor.store.leases import LEADER, Fence, FencedOffError, RenewLease
 from monitor.store.snapshot import read_snapshot
 

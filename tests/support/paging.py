@@ -12,6 +12,7 @@ import yaml
 
 from support.bookings import make
 from support.objectives import OBJECTIVES_TEXT
+from support.pagerduty_receiver import ROUTING_KEY, PagerDutyReceiver
 from support.service import RunningService
 from support.waiting import wait_until
 
@@ -132,3 +133,18 @@ def site(directory: Path, **settings: Any) -> Iterator[Site]:
         Site(Path(folder), {**QUICK, "objectives_file": file, **settings}) as service,
     ):
         yield service
+
+
+@contextmanager
+def stalled(database: Path) -> Iterator[None]:
+    """Hold the embedded store, so that nobody else can write."""
+    with closing(sqlite3.connect(database, isolation_level=None, timeout=10)) as outside:
+        outside.execute("BEGIN IMMEDIATE")
+        yield
+        outside.execute("ROLLBACK")
+
+
+def to_pagerduty(receiver: PagerDutyReceiver | str) -> dict[str, str]:
+    """Settings with which pages leave to a local PagerDuty, or to an address."""
+    url = receiver if isinstance(receiver, str) else receiver.url
+    return {"pagerduty_url": url, "pagerduty_routing_key": ROUTING_KEY}

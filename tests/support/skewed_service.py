@@ -52,7 +52,7 @@ def skewed_service(port: int | None = None, **settings: Any) -> Iterator[Running
 def main(skew: Path) -> None:
     """Serve until a signal comes, by a clock that is `skew` ahead."""
     import monitor.serving  # noqa: F401, PLC0415 - brings in all modules whose clocks are put behind the file
-    from monitor import cli  # noqa: PLC0415 - see above
+    from monitor.cli import service  # noqa: PLC0415 - see above
 
     def ahead() -> float:
         return float(skew.read_text(encoding="ascii"))
@@ -68,7 +68,7 @@ def main(skew: Path) -> None:
     time.time_ns = lambda: true_time_ns() + round(ahead() * 1e9)
     for name in _WALL_CLOCK_READERS:
         setattr(sys.modules[name], "datetime", Skewed)  # noqa: B010 - it is not theirs to export
-    cli.serve()
+    service.serve()
 
 
 if __name__ == "__main__":

@@ -131,6 +131,21 @@ def test_stale_truth_freezes_everything_but_the_alert_that_says_so() -> None:
     assert CRITICAL in holding(signals(FAILING, judged=NOW - 60 * SECOND))
 
 
+@pytest.mark.parametrize("judged", [None, NOW - HOUR])
+def test_a_process_that_has_just_begun_does_not_know_whether_the_ledger_is_stale(judged: int | None) -> None:
+    def held(begun_at: int) -> dict[AlertKey, bool | None]:
+        return conditions(replace(signals(FAILING, judged=judged), begun_at=begun_at), OBJECTIVES, NOW)
+
+    assert set(held(NOW - 60 * SECOND).values()) == {None}
+    assert held(NOW - 60 * SECOND - 1)[LEDGER_STALE] is True
+
+
+def test_a_start_does_not_resolve_the_alarm_that_nothing_is_judged() -> None:
+    firing = {LEDGER_STALE: Alert(AlertState.FIRING, NOW - HOUR, NOW - HOUR)}
+    begun = replace(signals(judged=NOW - HOUR), begun_at=NOW)
+    assert step(firing, begun, OBJECTIVES, NOW).alerts[LEDGER_STALE].state is AlertState.FIRING
+
+
 def test_maintenance_freezes_the_alerts_that_it_covers() -> None:
     window = Maintenance("move", NOW - 1, NOW + HOUR, frozenset({AlertName.CHAT_ROOM_LOW.value}))
     held = conditions(signals(FAILING), replace(OBJECTIVES, maintenance=(window,)), NOW)

@@ -87,6 +87,15 @@ def test_the_computed_bound_on_false_pages_keeps_the_promise(per_hour: float, ob
     assert 0 < bound <= MOST_FALSE_PAGES_PER_MONTH
 
 
+@pytest.mark.parametrize("objective", OBJECTIVE_VALUES)
+@pytest.mark.parametrize("per_hour", [50, 75, 100, 150])
+def test_the_bound_on_false_pages_is_about_one_in_five_months_at_the_worst_traffic(
+    per_hour: float, objective: float
+) -> None:
+    bound = critical_per_month(OBJECTIVES.critical, objective, per_hour, (1 - objective) / 2)
+    assert bound <= 0.21
+
+
 @pytest.mark.parametrize(("per_hour", "alpha", "months"), [(2, 0.02, 20), (10, 0.01, 4)])
 def test_the_computed_bound_is_what_a_simulation_finds(per_hour: float, alpha: float, months: int) -> None:
     tier = replace(OBJECTIVES.critical, alpha=alpha, timing=Timing())

@@ -14,7 +14,8 @@ import typer.main
 from typer.testing import CliRunner
 
 from monitor import __version__
-from monitor.cli import FAILED, MISUSED, app
+from monitor.cli import app
+from monitor.cli.common import FAILED, MISUSED
 from monitor.pipeline.push.keys import application_server_key, load_private_key
 from monitor.settings import CLIENT_VARIABLES, PREFIX, reference
 from monitor.watching import journey_table

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import yaml
 from grafana_foundation_sdk.models import units
+from typer.testing import CliRunner
 
 from dashboards.builder import build
 from dashboards.builder.layout import GRID_WIDTH, Section, place
 from dashboards.builder.panels import NO_DATA, now, number
 from monitor.alerting.objectives_file import MONITOR_DOWN, load
+from monitor.cli import app
 from monitor.domain.vocabulary import AlertName
 from monitor.telemetry import catalogue
 from monitor.telemetry.catalogue import Kind, MetricSpec
@@ -65,8 +67,12 @@ def spec_of(series: str) -> MetricSpec | None:
     return specs.get(series)
 
 
-def test_the_committed_files_are_what_the_builder_makes(tmp_path: Path) -> None:
-    built = build(tmp_path, PROMISED)
+def test_the_committed_files_are_what_the_command_makes(tmp_path: Path) -> None:
+    arguments = ["--directory", str(tmp_path), "--objectives", str(ROOT.parent / "rules" / "objectives.yaml")]
+    result = CliRunner().invoke(app, ["dashboards", "build", *arguments])
+    assert result.exit_code == 0, result.output
+
+    built = list(tmp_path.iterdir())
 
     assert {path.name for path in built} == {path.name for path in FILES}
     for path in built:

@@ -238,10 +238,17 @@ def test_the_oldest_overdue_booking_has_the_age_it_had_when_the_ledger_was_read(
 
 
 def test_an_alert_is_1_in_its_state_and_0_in_the_others() -> None:
-    alert: dict[str, str] = {"alertname": "BookingOverdue", "severity": "warning", "sli": "", "traffic": "real"}
-    got = shown(Snapshot(at=NOW, alerts={("BookingOverdue", "warning", "", "real"): AlertState.PENDING}))
+    alert = {"alertname": "BookingOverdue", "severity": "warning", "sli": "push", "traffic": "real"}
+    got = shown(Snapshot(at=NOW, alerts={("BookingOverdue", "warning", "push", "real"): AlertState.PENDING}))
     states = {state: got[key("booking_alert_state", {**alert, "state": state})] for state in AlertState}
     assert states == {"inactive": 0, "pending": 1, "firing": 0}
+
+
+def test_an_alert_of_which_the_ledger_knows_nothing_is_inactive() -> None:
+    alert = {"alertname": "BookingCanaryFailing", "severity": "critical", "sli": "", "traffic": "canary"}
+    got = shown(Snapshot(at=NOW))
+    states = {state: got[key("booking_alert_state", {**alert, "state": state})] for state in AlertState}
+    assert states == {"inactive": 1, "pending": 0, "firing": 0}
 
 
 def test_a_currency_goes_back_to_0_when_its_risk_is_over() -> None:
@@ -263,9 +270,8 @@ def test_the_number_of_currencies_is_bounded_and_the_largest_amounts_are_kept() 
 @given(st.text(max_size=20), st.sampled_from([None, OPENMETRICS]))
 def test_no_label_value_can_break_the_exposition(text: str, accept: str | None) -> None:
     text = text.encode("utf-8", "replace").decode().replace("\r", " ")  # a bare CR ends a line for the parser only
-    got = shown(Snapshot(at=NOW, alerts={(text, "critical", "", "real"): "firing"}), accept)
-    labels = {"alertname": text, "severity": "critical", "sli": "", "traffic": "real", "state": "firing"}
-    assert got[key("booking_alert_state", labels)] == 1
+    got = shown(Snapshot(at=NOW, revenue_at_risk={text: 1}), accept)
+    assert got[key("booking_revenue_at_risk", {"currency": text})] == 1
 
 
 def test_exemplars_carry_the_trace_in_openmetrics_and_do_not_exist_in_the_text_format() -> None:

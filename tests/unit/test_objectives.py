@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.objectives import FILE, OBJECTIVES, OBJECTIVES_TEXT
 
-from monitor.alerting.explanation import SHOWN_RATES, bookings_until_page, explain
+from monitor.alerting.explanation import bookings_until_page, explain
 from monitor.alerting.objectives_file import MAX_FILE_BYTES, ObjectivesError, parse
 from monitor.domain.objectives import ALERT_KEYS, Maintenance
 from monitor.domain.times import HOUR, MINUTE, SECOND
@@ -68,6 +68,10 @@ def test_the_project_ships_the_objectives_of_its_contract() -> None:
         ("severities/critical/channels", [], ["severities.critical.channels", "at least 1"]),
         ("severities/critical/channels", ["email"], ["channels.0", "'pagerduty', 'alertmanager' or 'webhook'"]),
         ("severities/critical/pagerduty", "high", ["severities.critical.pagerduty", "'critical', 'error'"]),
+        ("severities/critical/repeat_every", "30s", ["severities.critical.repeat_every", "off, or", "from 60s"]),
+        ("severities/warning/repeat_every", "2d", ["severities.warning.repeat_every", "to 1d", "given: '2d'"]),
+        ("severities/warning/repeat_every", True, ["severities.warning.repeat_every", "off, or a whole number"]),
+        ("severities/warning/repeat_every", 1800, ["severities.warning.repeat_every", "given: 1800"]),
         ("runbook_base_url", "javascript:alert(1)", ["runbook_base_url", "absolute http or https URL"]),
         ("prometheus/job", 'a"} or vector(1)', ["prometheus.job"]),
         ("prometheus/interval", "1m", ["prometheus.interval", "BookingLedgerStale", "30s"]),
@@ -84,6 +88,24 @@ def test_a_fault_is_named_with_its_field_and_what_is_allowed(path: str, value: A
         parse(changed(path, value))
     for complaint in complaints:
         assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "critical", "warning"),
+    [
+        ("severities/critical/repeat_every", None, 30 * MINUTE, None),
+        ("severities/warning/repeat_every", None, 30 * MINUTE, None),
+        ("severities/critical/repeat_every", False, None, None),
+        ("severities/critical/repeat_every", "off", None, None),
+        ("severities/warning/repeat_every", "4h", 30 * MINUTE, 4 * HOUR),
+    ],
+)
+def test_critical_pages_are_repeated_and_warnings_are_not_unless_the_file_says_otherwise(
+    path: str, value: Any, critical: int | None, warning: int | None
+) -> None:
+    routes = parse(changed(path, value)).objectives.routes
+    assert routes[Severity.CRITICAL].repeat_every == critical
+    assert routes[Severity.WARNING].repeat_every == warning
 
 
 def test_all_faults_are_named_at_once() -> None:
@@ -165,6 +187,6 @@ def test_the_explanation_is_computed_from_the_file() -> None:
 
 
 def test_after_healthy_traffic_a_total_outage_takes_a_few_bookings_more() -> None:
-    needed = [bookings_until_page(OBJECTIVES.critical, 0.95, rate, failing=1.0) for rate in SHOWN_RATES]
+    needed = [bookings_until_page(OBJECTIVES.critical, 0.95, rate, failing=1.0) for rate in (2, 20, 200, 2000)]
     assert needed == [5, 7, 6, 21]
     assert bookings_until_page(OBJECTIVES.critical, 0.95, 20, failing=0.04) is None

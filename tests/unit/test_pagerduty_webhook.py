@@ -104,18 +104,39 @@ def test_no_header_breaks_the_verification(body: bytes, header: str) -> None:
     ("event_type", "change"),
     [
         ("incident.acknowledged", IncidentChange.ACKNOWLEDGED),
+        ("incident.unacknowledged", IncidentChange.UNACKNOWLEDGED),
         ("incident.resolved", IncidentChange.RESOLVED),
     ],
 )
-def test_an_acknowledgement_and_a_resolution_name_our_incident(event_type: str, change: IncidentChange) -> None:
+def test_who_takes_an_incident_on_lets_go_of_it_or_closes_it_names_our_incident(
+    event_type: str, change: IncidentChange
+) -> None:
     event = parse(webhook(event_type=event_type))
     assert event == IncidentEvent("01BX5ZZKBKACTAV9WEVGEMMVRZ", change, KEY, NOW - 2000 + 169)
+
+
+ASSIGNMENTS = ("escalated", "reassigned", "delegated", "reopened")
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+@pytest.mark.parametrize("status", ["triggered", None])
+def test_whoever_gets_an_incident_has_not_acknowledged_it_yet(name: str, status: str | None) -> None:
+    data = {"type": "incident", "status": status, "incident_key": KEY}
+    event = parse(webhook(event_type=f"incident.{name}", data=data))
+    assert event is not None
+    assert event.change.value == name
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_an_incident_that_stays_acknowledged_is_not_handed_back(name: str) -> None:
+    assert parse(webhook(event_type=f"incident.{name}")) is None
 
 
 @pytest.mark.parametrize(
     "body",
     [
         webhook(event_type="incident.triggered"),
+        webhook(event_type="incident.annotated"),
         webhook(event_type="pagey.ping", data={"type": "ping", "message": "Hello from your friend Pagey!"}),
         webhook(data={"type": "incident", "incident_key": "d3640fbd41094207a1c11e58e46b1662"}),
         webhook(data={"type": "incident", "incident_key": None}),

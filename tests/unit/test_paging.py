@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.objectives import OBJECTIVES
 
-from monitor.alerting.channels import PageAction
-from monitor.alerting.paging import channels_of, plan_pages
+from monitor.alerting.channels import SendResult
+from monitor.alerting.paging import RESENDING, after, channels_of, plan_pages, reminders_due
 from monitor.alerting.payload import IncidentReport, PageContent, build, report_dedup_key
 from monitor.domain.objectives import ALERT_KEYS, CRITICAL_RATES, PAGE_UNDELIVERED, WARNING_RATES, AlertKey
-from monitor.domain.vocabulary import PageChannel, Severity
+from monitor.domain.times import MINUTE, SECOND
+from monitor.domain.vocabulary import PageAction, PageChannel, PageState, Severity
+from monitor.store.alerts import LastWord
 
 ALL = tuple(PageChannel)
 CHANNELS = st.sets(st.sampled_from(ALL))
@@ -69,3 +71,43 @@ def test_a_page_never_goes_where_nothing_is_set_up_and_is_never_dropped_where_so
     chosen = channels_of(key, OBJECTIVES, configured, stuck)
     assert set(chosen) <= configured
     assert bool(chosen) == bool(configured)
+
+
+EVERY = 30 * MINUTE
+WORDS = st.builds(
+    LastWord, st.just(7), st.sampled_from(ALL), st.sampled_from(PageState), st.none() | st.integers(0, 4 * EVERY)
+)
+
+
+@given(st.lists(WORDS, max_size=3), CHANNELS, st.integers(0, 4 * EVERY))
+def test_a_channel_is_reminded_only_where_it_took_a_page_long_enough_ago(
+    said: list[LastWord], routed: set[PageChannel], now: int
+) -> None:
+    due = reminders_due(said, routed, EVERY, now)
+    assert set(due) <= routed - RESENDING
+    for word in said:
+        taken = word.state is PageState.SENT and word.sent_at is not None and word.sent_at <= now - EVERY
+        if word.channel in routed - RESENDING and taken:
+            assert word.channel in due
+    assert len(due) <= sum(word.state is PageState.SENT for word in said)
+    assert reminders_due(said, routed, None, now) == ()
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "delay"),
+    [
+        (SendResult.accept(), PageState.SENT, None),
+        (SendResult.reject("HTTP 400"), PageState.DEAD, None),
+        (SendResult.retry("HTTP 500"), PageState.PENDING, 30 * SECOND),
+        (SendResult.retry("HTTP 429", 90), PageState.PENDING, 90 * SECOND),
+        (SendResult.retry("held back", 0.5, attempted=False), PageState.PENDING, 500),
+    ],
+)
+def test_a_page_that_was_not_taken_waits_as_long_as_the_receiver_asks_and_30_s_at_least(
+    result: SendResult, state: PageState, delay: int | None
+) -> None:
+    assert after(result, 1, 0.5) == (state, delay)
+
+
+def test_a_page_is_given_up_after_its_last_attempt() -> None:
+    assert after(SendResult.retry("HTTP 500"), 300, 0.5) == (PageState.DEAD, None)

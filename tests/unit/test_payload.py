@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.pagerduty_receiver import ROUTING_KEY, change_errors, event_errors
 
-from monitor.alerting.channels import PAGE_RETRIES, Page, PageAction
+from monitor.alerting.channels import PAGE_RETRIES, Page
 from monitor.alerting.channels.alertmanager import alert_of, resend_due
 from monitor.alerting.channels.http import Reply, checked_url, result_of, retry_after_seconds
 from monitor.alerting.channels.pacing import SlidingWindow
@@ -32,7 +32,7 @@ from monitor.alerting.payload import (
     report_dedup_key,
 )
 from monitor.domain.times import HOUR, MINUTE, SECOND, from_datetime
-from monitor.domain.vocabulary import AlertName, Reason, Severity, Stage, Traffic
+from monitor.domain.vocabulary import AlertName, PageAction, Reason, Severity, Stage, Traffic
 
 AT_1402 = from_datetime(datetime(2026, 1, 22, 14, 2, 31, tzinfo=UTC))
 AT_1410 = AT_1402 + 8 * MINUTE

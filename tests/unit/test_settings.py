@@ -10,6 +10,7 @@ import typer.main
 from pydantic import SecretStr
 
 from monitor.cli import app
+from monitor.pipeline.push.keys import generate
 from monitor.settings import CLIENT_VARIABLES, PREFIX, Settings, SettingsError, is_secret, load, reference
 from monitor.settings_page import reference_page
 
@@ -135,6 +136,7 @@ BAD = [
     ("vapid_subject", "me", "match pattern"),
     ("writer_group_limit", "0", "greater than or equal to 1"),
 ]
+BROKEN_PEM = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----"
 BAD_SECRETS = [
     ("database_url", "mysql://u:hunter2@h/d", "starts with sqlite:/// or postgresql://"),
     ("database_url", "sqlite:///:memory:", "names a file after sqlite:///"),
@@ -143,6 +145,9 @@ BAD_SECRETS = [
     ("api_tokens", "hunter2", "each token has at least 16 characters"),
     ("api_tokens", "sha256:hunter2", "followed by 64 lower-case hexadecimal digits"),
     ("provider_token_secret", "hunter2", "at least 32 characters"),
+    ("vapid_private_key", "hunter2", "a private key on the curve P-256"),
+    ("vapid_private_key", BROKEN_PEM, "a private key on the curve P-256"),
+    ("vapid_private_key", "", "a private key on the curve P-256"),
 ]
 
 
@@ -165,6 +170,16 @@ def test_a_bad_secret_is_refused_without_being_shown(
     assert allowed in line
     assert line.endswith("; given (hidden)")
     assert "hunter2" not in line
+
+
+def test_a_bad_push_host_is_refused_before_the_service_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = refusal(monkeypatch, push_allowed_hosts="push.example,https://push.example/")
+    assert line.startswith(f"{PREFIX}PUSH_ALLOWED_HOSTS: 'https://push.example/': allowed is host, *.host or host:port")
+
+
+def test_a_key_that_was_made_for_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, vapid_private_key=generate(), push_allowed_hosts="push.example,*.push.example")
+    assert load().push_allowed_hosts == ("push.example", "*.push.example")
 
 
 def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,18 +11,10 @@ from monitor.domain.times import MINUTE, SECOND
 
 if TYPE_CHECKING:
     from monitor.alerting.payload import PageContent
-    from monitor.domain.vocabulary import PageChannel
+    from monitor.domain.vocabulary import PageAction, PageChannel
 
 PAGE_RETRIES = RetryPolicy(attempts=300, first_delay=30 * SECOND, longest_delay=5 * MINUTE)
 """When a page that was not accepted is sent again, for about a day. PagerDuty asks for 30 s and more between tries."""
-
-
-class PageAction(StrEnum):
-    """What a page does to its incident."""
-
-    TRIGGER = "trigger"
-    ACKNOWLEDGE = "acknowledge"
-    RESOLVE = "resolve"
 
 
 class SendStatus(StrEnum):

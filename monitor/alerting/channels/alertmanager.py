@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from monitor.alerting.channels import Page, PageAction, SendResult
+from monitor.alerting.channels import Page, SendResult
 from monitor.alerting.channels.http import NoReplyError, checked_url, exchange, result_of
 from monitor.domain.times import MINUTE, rfc3339
-from monitor.domain.vocabulary import PageChannel
+from monitor.domain.vocabulary import PageAction, PageChannel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

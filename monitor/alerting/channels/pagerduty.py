@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from monitor.alerting.channels import Page, PageAction, SendResult
+from monitor.alerting.channels import Page, SendResult
 from monitor.alerting.channels.http import NoReplyError, checked_url, exchange, result_of
 from monitor.alerting.channels.pacing import SlidingWindow
 from monitor.domain.times import rfc3339
-from monitor.domain.vocabulary import PageChannel, Severity
+from monitor.domain.vocabulary import PageAction, PageChannel, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,8 +73,10 @@ def changed_objectives(changes: Mapping[str, tuple[float, float]], environment: 
 
 def event_of(page: Page, words: Mapping[Severity, str] = _SEVERITY) -> Event:
     """Write the event of a page, without its routing key; `words` are PagerDuty's words for our severities."""
-    event: Event = {"event_action": page.action.value, "dedup_key": page.dedup_key}
-    if page.action is not PageAction.TRIGGER:
+    # PagerDuty knows no reminders: a trigger under the same key is noted on the incident that is open.
+    action = PageAction.TRIGGER if page.action is PageAction.REMINDER else page.action
+    event: Event = {"event_action": action.value, "dedup_key": page.dedup_key}
+    if action is not PageAction.TRIGGER:
         return event
     content = page.content
     event["payload"] = {

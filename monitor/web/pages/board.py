@@ -86,7 +86,6 @@ class Boards:
         except (StoreUnavailableError, TimeoutError) as error:
             log.warning("status.store_away", error=str(error) or "it takes too long")
             faults = [*faults, "the store does not answer"]
-        blind = service.alarms.evaluator.blind_page()
         facts = Facts(
             now=now,
             environment=service.settings.environment,
@@ -99,7 +98,7 @@ class Boards:
             series_at=self._plotted.at or now,
             channels=[channel.value for channel in service.alarms.channels],
             faults=faults,
-            blind=None if blind is None else blind.content,
+            blind=service.alarms.without_store.content,
         )
         found = verdict(facts)
         before = self._board

@@ -8,6 +8,7 @@ from typing import Any
 from monitor.alerting.payload import PageContent
 from monitor.domain.rows import Fields
 from monitor.store.alerts import FullIncident
+from monitor.store.handling import HANDED_BACK
 from monitor.web.pages.facts import Incident, Level
 from monitor.web.pages.formats import at, booking_link, from_rfc3339, length, unbroken, when
 from monitor.web.pages.html import Html, Node, h
@@ -94,7 +95,16 @@ _BOOKINGS = (
     ("last_good_booking", "last good booking due", Level.GOOD),
     ("first_bad_booking", "first bad booking due", Level.BAD),
 )
-_EVENT_LEVELS = {"fired": Level.BAD, "resolved": Level.GOOD, "page dead": Level.BAD, "page sent": Level.GOOD}
+_EVENT_LEVELS = {
+    "fired": Level.BAD,
+    "resolved": Level.GOOD,
+    "page dead": Level.BAD,
+    "page sent": Level.GOOD,
+    "reminder dead": Level.BAD,
+    "reminder sent": Level.GOOD,
+    "acknowledged": Level.GOOD,
+    **dict.fromkeys(HANDED_BACK, Level.WARN),
+}
 
 
 def _pages(rows: Sequence[Fields], now: int) -> Html:

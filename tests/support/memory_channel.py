@@ -1,4 +1,4 @@
-"""A channel that keeps its pages in memory: for drills, trials and tests of whatever sends pages."""
+"""A channel that keeps its pages in memory, and answers as a test wants it."""
 
 from __future__ import annotations
 

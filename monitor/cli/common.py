@@ -1,0 +1,61 @@
+"""What the commands share: options, and how they speak."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+out = Console()
+err = Console(stderr=True)
+
+FAILED = 1
+MISUSED = 2
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Url = Annotated[str, typer.Option("--url", help="The running instance.", envvar="BOOKING_MONITOR_URL")]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", help="An API token, if the instance asks for one.", envvar="BOOKING_MONITOR_TOKEN"),
+]
+Objectives = Annotated[
+    Path | None, typer.Option(help="The objectives file; without it the one in use.", dir_okay=False)
+]
+LOCAL = "http://127.0.0.1:8080"
+
+
+def read_settings() -> Any:
+    """The settings; ends the command where they cannot be used."""
+    from monitor.settings import SettingsError, load
+
+    try:
+        return load()
+    except SettingsError as error:
+        fail(f"the settings cannot be used:\n{error}", MISUSED)
+
+
+def read_objectives(path: Path | None) -> Any:
+    """The objectives of a file, or of the one in use; ends the command where they cannot be used."""
+    from monitor.alerting.objectives_file import ObjectivesError, default_path, load
+
+    try:
+        return load(path or read_settings().objectives_file or default_path())
+    except (ObjectivesError, OSError) as error:
+        fail(f"the objectives cannot be used:\n{error}", MISUSED)
+
+
+def fail(message: str, code: int) -> Any:
+    """Say why, and end the command with an exit code."""
+    err.print(f"[bold red]error[/]: {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def print_json(value: Any) -> None:
+    """Print for machines."""
+    sys.stdout.write(json.dumps(value, indent=2) + os.linesep)

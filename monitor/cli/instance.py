@@ -1,0 +1,92 @@
+"""Commands that speak with a running instance."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from monitor.cli.common import FAILED, LOCAL, MISUSED, Json, Token, Url, err, fail, out, print_json
+
+
+def check(
+    url: Url = LOCAL,
+    token: Token = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that each step may take.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Send one synthetic booking through a running instance, and see that all four steps come true.
+
+    The booking is marked as canary traffic and removed again. Exit code 0 if all passed, 1 if not.
+    """
+    import httpx
+
+    from monitor.audit.probe import Step, Target, probe
+
+    try:
+        report = asyncio.run(probe(Target(url.rstrip("/"), token, timeout), clean_up=True))
+    except httpx.InvalidURL as error:
+        fail(f"--url: {error}", MISUSED)
+    if as_json:
+        print_json(
+            {
+                "ok": report.ok,
+                "steps": {step.name.lower(): step in report.passed for step in Step},
+                "seconds": {step.name.lower(): round(seconds, 3) for step, seconds in report.passed.items()},
+                "errors": {step.name.lower(): error for step, error in report.errors.items()},
+            }
+        )
+        raise typer.Exit(0 if report.ok else FAILED)
+    width = max(len(step.value) for step in Step) + 1
+    for step in Step:
+        passed = step in report.passed
+        verdict = "[green]PASS[/]" if passed else "[red]FAIL[/]"
+        time = f"  [dim]{report.passed[step] * 1000:.0f} ms[/]" if passed else ""
+        out.print(f"{'✅' if passed else '❌'} {step.value + ':':<{width}}  {verdict}{time}")
+    if report.ok:
+        out.print("\n🎉 ALL TESTS PASSED! Pipeline working correctly.")
+        if not report.cleaned_up:
+            err.print(f"[yellow]The synthetic booking {report.booking_id} could not be removed.[/]", soft_wrap=True)
+        return
+    out.print()
+    for step in Step:
+        if step in report.errors:
+            out.print(f"[red]{step.value}[/]: {escape(report.errors[step])}", soft_wrap=True)
+    raise typer.Exit(FAILED)
+
+
+def watch(
+    url: Url = LOCAL,
+    token: Token = None,
+    provider_id: Annotated[str | None, typer.Option(help="Only this provider's bookings.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print once and end.")] = False,
+) -> None:
+    """Show journeys live as they pass: whose, which stages came true after what time, and the outcome."""
+    from monitor.calling import CallError
+    from monitor.watching import watch_journeys
+
+    try:
+        watch_journeys(out, url.rstrip("/"), token, provider_id, once=once)
+    except KeyboardInterrupt:
+        return
+    except CallError as error:
+        fail(str(error), FAILED)
+
+
+def redrive(
+    url: Url = LOCAL,
+    token: Token = None,
+    stage: Annotated[str | None, typer.Option(help="Only `realtime` or `push`.")] = None,
+    booking_id: Annotated[str | None, typer.Option(help="Only this booking's.")] = None,
+) -> None:
+    """Drive dead deliveries again, from their first attempt."""
+    from monitor.calling import CallError, call
+
+    body = {name: value for name, value in (("stage", stage), ("booking_id", booking_id)) if value is not None}
+    try:
+        redriven = call(url, token, "POST", "/v1/deliveries/redrive", "redriven", json=body)
+    except CallError as error:
+        fail(str(error), FAILED)
+    out.print(f"{redriven} deliveries are being driven again")
