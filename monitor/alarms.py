@@ -5,18 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
-from httpx import AsyncClient
 
 from monitor import __version__
 from monitor.alerting import objectives_file
-from monitor.alerting.channels import Channel
-from monitor.alerting.channels.alertmanager import AlertmanagerChannel
-from monitor.alerting.channels.heartbeat import Heartbeat
-from monitor.alerting.channels.http import http_client
-from monitor.alerting.channels.pagerduty import PagerDutyChannel, changed_objectives, new_release
-from monitor.alerting.channels.webhook import WebhookChannel
 from monitor.alerting.evaluator import Evaluator
 from monitor.alerting.objectives_file import ObjectivesError, ObjectivesFile
 from monitor.alerting.pager import Pager
@@ -25,8 +19,8 @@ from monitor.alerting.reports import Places, Reporter
 from monitor.alerting.without_store import WithoutStore
 from monitor.domain.ledger import Note, Snapshot
 from monitor.domain.objectives import Objectives
-from monitor.domain.times import Now, milliseconds
-from monitor.domain.vocabulary import PageChannel, PageState, Severity
+from monitor.domain.times import Now
+from monitor.domain.vocabulary import PageState, Severity
 from monitor.leadership import Leadership
 from monitor.settings import Settings
 from monitor.store.alerts import RevivePages
@@ -34,6 +28,9 @@ from monitor.store.notes import WriteNote, read_notes
 from monitor.store.readers import Readers
 from monitor.store.writer import StoreUnavailableError, Writer
 from monitor.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from monitor.receivers import Receivers
 
 log = get_logger(__name__)
 
@@ -65,9 +62,9 @@ class Alarms:
         self._now = now
         self._snapshot = snapshot
         self._on_reload = on_reload
-        self._clients: list[AsyncClient] = []
-        self.channels = self._open_channels()
-        self._heartbeat = None if settings.heartbeat_url is None else Heartbeat(self._client(), settings.heartbeat_url)
+        self._receivers = self._open_receivers()
+        channels = {} if self._receivers is None else self._receivers.channels
+        self.configured = tuple(channels)
         places = Places(
             (settings.public_url or url).rstrip("/"),
             None if settings.grafana_url is None else settings.grafana_url.rstrip("/"),
@@ -80,18 +77,18 @@ class Alarms:
             places=places,
             drill=settings.drill,
         )
-        self.without_store = WithoutStore(channels=self.channels, reporter=reporter, now=now)
+        self.without_store = WithoutStore(channels=channels, reporter=reporter, now=now)
         self._evaluator = Evaluator(
             readers=readers,
             writer=writer,
             reporter=reporter,
             objectives=lambda: self.objectives.objectives,
             snapshot=snapshot,
-            configured=tuple(self.channels),
+            configured=self.configured,
             without_store=self.without_store,
             now=now,
         )
-        self.pager = Pager(channels=self.channels, readers=readers, writer=writer, now=now)
+        self.pager = Pager(channels=channels, readers=readers, writer=writer, now=now)
         self.webhooks = ReplayGuard()
         self._announced = False
         self._revived = False
@@ -118,11 +115,8 @@ class Alarms:
 
     async def beat(self, unready: list[str]) -> None:
         """Call the dead man's switch, as long as this service works and leads."""
-        if self._heartbeat is None or not self._leadership.leads or unready:
-            return
-        result = await self._heartbeat.beat()
-        if not result.accepted:
-            log.error("heartbeat.failed", detail=result.detail)
+        if self._receivers is not None and self._leadership.leads and not unready:
+            await self._receivers.beat()
 
     def warnings(self) -> list[str]:
         """Channels that do not accept their pages: no reason to keep traffic away, but nobody may have been woken."""
@@ -137,35 +131,19 @@ class Alarms:
     async def stop(self) -> None:
         """Wait for the pages under way."""
         await asyncio.gather(self.pager.stop(), self.without_store.stop())
-        for client in self._clients:
-            await client.aclose()
+        if self._receivers is not None:
+            await self._receivers.aclose()
 
     def _pagerduty_words(self) -> dict[Severity, str]:
         return {severity: route.pagerduty_severity for severity, route in self.objectives.objectives.routes.items()}
 
-    def _client(self) -> AsyncClient:
-        """A client of its own for each receiver: one that hangs keeps no connections from the others."""
-        client = http_client()
-        self._clients.append(client)
-        return client
+    def _open_receivers(self) -> Receivers | None:
+        settings = self._settings
+        if not settings.tells_anybody:
+            return None
+        from monitor.receivers import Receivers  # noqa: PLC0415 - an HTTP client is loaded where there is a use for it
 
-    def _open_channels(self) -> dict[PageChannel, Channel]:
-        settings, channels = self._settings, dict[PageChannel, Channel]()
-        if settings.pagerduty_routing_key is not None:
-            channels[PageChannel.PAGERDUTY] = PagerDutyChannel(
-                self._client(), settings.pagerduty_routing_key, settings.pagerduty_url, words=self._pagerduty_words
-            )
-        if settings.alertmanager_url is not None:
-            channels[PageChannel.ALERTMANAGER] = AlertmanagerChannel(
-                self._client(),
-                settings.alertmanager_url,
-                evaluation_interval=milliseconds(settings.evaluation_interval),
-            )
-        if settings.webhook_url is not None and settings.webhook_secret is not None:
-            channels[PageChannel.WEBHOOK] = WebhookChannel(
-                self._client(), settings.webhook_url, settings.webhook_secret
-            )
-        return channels
+        return Receivers(settings, self._pagerduty_words)
 
     def _reload(self) -> None:
         """Take over a changed objectives file; a broken one leaves the old one in force, and it is said."""
@@ -193,11 +171,11 @@ class Alarms:
 
     async def _announce(self) -> None:
         """Tell PagerDuty of a new release and of changed objectives, once each."""
-        channel = self.channels.get(PageChannel.PAGERDUTY)
-        if self._announced or not isinstance(channel, PagerDutyChannel):
+        receivers = self._receivers
+        if self._announced or receivers is None or not receivers.hears_of_changes:
             return
         self._announced = True
-        now, environment = self._now(), self._settings.environment
+        now = self._now()
         ratios = {sli.value: ratio for sli, ratio in self.objectives.objectives.ratios.items()}
         try:
             notes = await self._readers.run(read_notes)
@@ -209,11 +187,11 @@ class Alarms:
             log.warning("change.unrecorded", detail=str(error))
             return
         if release is not None and release != __version__:
-            await channel.send_change(new_release(__version__, release, environment, now))
+            await receivers.tell_release(__version__, release, now)
         before = {} if objectives is None else orjson.loads(objectives)
         changes = {sli: (before[sli], ratio) for sli, ratio in ratios.items() if before.get(sli, ratio) != ratio}
         if changes:
-            await channel.send_change(changed_objectives(changes, environment, now))
+            await receivers.tell_objectives(changes, now)
 
 
 def _modified(path: Path) -> int:

@@ -290,6 +290,11 @@ class Settings(BaseSettings):
         """Whether the store is SQLite, for one process alone."""
         return self.database_url.get_secret_value().startswith("sqlite")
 
+    @property
+    def tells_anybody(self) -> bool:
+        """Whether pages or heartbeats go anywhere."""
+        return any((self.pagerduty_routing_key, self.alertmanager_url, self.webhook_url, self.heartbeat_url))
+
     @classmethod
     def settings_customise_sources(
         cls,

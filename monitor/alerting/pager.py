@@ -12,10 +12,10 @@ from collections.abc import Coroutine, Mapping
 from functools import partial
 
 from monitor.alerting.channels import Channel, Page, SendResult
-from monitor.alerting.channels.alertmanager import RESOLVED_RETENTION, resend_due
 from monitor.alerting.channels.http import DEADLINE_SECONDS
 from monitor.alerting.paging import after
 from monitor.alerting.payload import PageContent
+from monitor.alerting.resending import RESOLVED_RETENTION, resend_due
 from monitor.domain.rows import Fields
 from monitor.domain.times import SECOND, Now, milliseconds
 from monitor.domain.vocabulary import PageAction, PageChannel, PageState

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from monitor.alerting.channels import Channel, Page
-from monitor.alerting.channels.alertmanager import RESEND_DELAY
 from monitor.alerting.paging import RESENDING, after
 from monitor.alerting.payload import PageContent, build, report_dedup_key
 from monitor.alerting.reports import Reporter
+from monitor.alerting.resending import RESEND_DELAY
 from monitor.domain.times import Now
 from monitor.domain.vocabulary import PageAction, PageChannel, PageState
 from monitor.telemetry.logs import get_logger

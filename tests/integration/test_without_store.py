@@ -14,8 +14,8 @@ from support.store import NOON, Store, open_store
 from support.watch import STEP, Watch
 
 from monitor.alerting.channels import SendResult
-from monitor.alerting.channels.alertmanager import RESEND_DELAY
 from monitor.alerting.evaluator import FOLLOWER_PATIENCE
+from monitor.alerting.resending import RESEND_DELAY
 from monitor.alerting.without_store import Blind
 from monitor.domain.alert_lifecycle import Timing
 from monitor.domain.times import MINUTE, SECOND

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.pagerduty_receiver import ROUTING_KEY, change_errors, event_errors
 
 from monitor.alerting.channels import PAGE_RETRIES, Page
-from monitor.alerting.channels.alertmanager import alert_of, resend_due
+from monitor.alerting.channels.alertmanager import alert_of
 from monitor.alerting.channels.http import Reply, checked_url, result_of, retry_after_seconds
 from monitor.alerting.channels.pacing import SlidingWindow
 from monitor.alerting.channels.pagerduty import change_of, changed_objectives, encode, event_of, new_release
@@ -31,6 +31,7 @@ from monitor.alerting.payload import (
     dedup_key,
     report_dedup_key,
 )
+from monitor.alerting.resending import resend_due
 from monitor.domain.times import HOUR, MINUTE, SECOND, from_datetime
 from monitor.domain.vocabulary import AlertName, PageAction, Reason, Severity, Stage, Traffic
 

@@ -13,7 +13,8 @@ import orjson
 
 from monitor.alerting.channels import Page, SendResult
 from monitor.alerting.channels.http import NoReplyError, checked_url, exchange, result_of
-from monitor.domain.times import MINUTE, rfc3339
+from monitor.alerting.resending import RESEND_DELAY
+from monitor.domain.times import rfc3339
 from monitor.domain.vocabulary import PageAction, PageChannel
 
 if TYPE_CHECKING:
@@ -21,22 +22,9 @@ if TYPE_CHECKING:
 
     import httpx
 
-RESEND_DELAY = MINUTE
-"""Milliseconds after which an alert that still fires is posted again."""
-RESOLVED_RETENTION = 15 * MINUTE
-"""Milliseconds for which a resolved alert is posted again."""
 _EXPIRY_FACTOR = 4
 """A firing alert ends by itself after so many resends did not come."""
 _ACCEPTED = frozenset({200})
-
-
-def resend_due(now: int, *, sent_at: int | None, resolved_at: int | None) -> bool:
-    """Whether an alert that fires (`resolved_at` None) or fired is to be posted at this evaluation."""
-    if resolved_at is not None and now - resolved_at > RESOLVED_RETENTION:
-        return False
-    if sent_at is None or (resolved_at is not None and resolved_at > sent_at):
-        return True
-    return now - sent_at > RESEND_DELAY
 
 
 def alert_of(page: Page, evaluation_interval: int) -> dict[str, Any]:

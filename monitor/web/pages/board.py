@@ -96,7 +96,7 @@ class Boards:
             hour=self._plotted.hour,
             day=self._plotted.day,
             series_at=self._plotted.at or now,
-            channels=[channel.value for channel in service.alarms.channels],
+            channels=[channel.value for channel in service.alarms.configured],
             faults=faults,
             blind=service.alarms.without_store.content,
         )
