@@ -110,7 +110,9 @@ class Subscriber:
 
     async def next(self, timeout_seconds: float | None = None) -> Event | None:
         """The next event; None when the subscriber is closed, or none came in time if there is one."""
-        if not self._events:
+        if timeout_seconds is None:
+            await self._woken()
+        elif not self._events:
             try:
                 async with asyncio.timeout(timeout_seconds):
                     await self._woken()
