@@ -92,6 +92,7 @@ class Alarms:
         self.webhooks = ReplayGuard()
         self._announced = False
         self._revived = False
+        self._say_unrouted()
 
     async def evaluate(self) -> None:
         """Evaluate the alerts and send what that calls for."""
@@ -118,15 +119,21 @@ class Alarms:
         if self._receivers is not None and self._leadership.leads and not unready:
             await self._receivers.beat()
 
+    @property
+    def evaluated_at(self) -> int:
+        """When every alert was last evaluated, in milliseconds since the epoch."""
+        return self._evaluator.complete_at
+
     def warnings(self) -> list[str]:
-        """Channels that do not accept their pages: no reason to keep traffic away, but nobody may have been woken."""
+        """Why nobody may be woken, or have been: no reason to keep traffic away, but one to look."""
         snapshot, now = self._snapshot(), self._now()
+        unrouted = [f"{severity.value} alerts are routed to no channel that is set up" for severity in self._unrouted()]
         if snapshot is None:
-            return []
+            return unrouted
         limit = self.objectives.objectives.page_undelivered.older_than
         late = {channel for channel, oldest in snapshot.oldest_page_at.items() if now - oldest > limit}
         dead = {channel for (channel, state), count in snapshot.pages.items() if state is PageState.DEAD and count}
-        return [f"pages are not accepted: {channel.value}" for channel in sorted(late | dead)]
+        return [*unrouted, *(f"pages are not accepted: {channel.value}" for channel in sorted(late | dead))]
 
     async def stop(self) -> None:
         """Wait for the pages under way."""
@@ -145,6 +152,19 @@ class Alarms:
 
         return Receivers(settings, self._pagerduty_words)
 
+    def _unrouted(self) -> list[Severity]:
+        """Severities whose pages reach nobody, though there is a channel."""
+        routes = self.objectives.objectives.routes
+        return [
+            severity
+            for severity, route in routes.items()
+            if self.configured and not set(route.channels) & set(self.configured)
+        ]
+
+    def _say_unrouted(self) -> None:
+        for severity in self._unrouted():
+            log.error("pages.unrouted", severity=severity.value, configured=[one.value for one in self.configured])
+
     def _reload(self) -> None:
         """Take over a changed objectives file; a broken one leaves the old one in force, and it is said."""
         modified = _modified(self._path)
@@ -158,6 +178,7 @@ class Alarms:
         else:
             self._announced = False
             self._on_reload(self.objectives.objectives)
+            self._say_unrouted()
             log.info("objectives.reloaded")
 
     async def _revive(self) -> None:

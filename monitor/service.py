@@ -78,9 +78,7 @@ JOBS: dict[str, float] = {
     "page": 2,
 }
 """Periodic jobs with their intervals in seconds."""
-CANARY_JOB = "canary"
-EVALUATE_JOB = "evaluate"
-HEARTBEAT_JOB = "heartbeat"
+CANARY_JOB, EVALUATE_JOB, HEARTBEAT_JOB = "canary", "evaluate", "heartbeat"
 """Periodic jobs whose intervals are settings."""
 
 
@@ -180,6 +178,8 @@ class Service:
             reasons.append("the ledger could not be read for 60 s")
         elif now - max(snapshot.marks.get(Mark.JUDGED, 0), self._started_at) > STALE_AFTER:
             reasons.append("nothing could be judged for 60 s")
+        elif now - max(self.alarms.evaluated_at, self._started_at) > STALE_AFTER:
+            reasons.append("not every alert could be evaluated for 60 s")
         return reasons
 
     def _prepare_store(self, writing: Engine) -> None:
@@ -199,8 +199,8 @@ class Service:
                 f"the store is at revision {before or 'none'}, this release needs {revision.NEWEST}:"
                 " run `booking-monitor db upgrade`"
             )
-        version = engine.sqlite_version() if self.settings.embedded else None
-        log.info("store.opened", sqlite=version, revision_before=before, revision=revision.NEWEST)
+        sqlite = engine.sqlite_version() if self.settings.embedded else None
+        log.info("store.opened", sqlite=sqlite, revision_before=before, revision=revision.NEWEST)
 
     def _build(self, port: int) -> None:
         settings, now = self.settings, self.clock

@@ -28,13 +28,15 @@ from monitor.store.alerts import (
 )
 from monitor.store.handling import end_of
 from monitor.store.judging import RecordMark
-from monitor.store.leases import Fence
+from monitor.store.leases import Fence, FencedOffError
 from monitor.store.readers import Readers
 from monitor.store.writer import StoreUnavailableError, Writer
 from monitor.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
+_PASSING = (StoreUnavailableError, FencedOffError, NumberTakenError)
+"""What may keep an evaluation from being written without a fault in it."""
 MARK_INTERVAL = 5 * SECOND
 """Milliseconds after which it is noted again that the alerts are evaluated."""
 FOLLOWER_PATIENCE = 15 * SECOND
@@ -68,6 +70,8 @@ class Evaluator:
         self._begun_at = now()
         self._marked_at = 0
         self._seen = False
+        self.complete_at = self._begun_at
+        """When every alert was last evaluated, in milliseconds since the epoch."""
 
     async def run(self, fence: Fence | None) -> bool:
         """Evaluate once, as the replica that leads, and say whether the store was there. Raises FencedOffError."""
@@ -87,6 +91,7 @@ class Evaluator:
     async def follow(self) -> None:
         """See to it, as a replica that does not lead, that somebody learns when the store is away."""
         snapshot = self._snapshot()
+        self.complete_at = self._now()
         if snapshot is None or not is_fresh(snapshot, self._objectives(), self._now()):
             self._look_without_store(FOLLOWER_PATIENCE)
             return
@@ -130,11 +135,17 @@ class Evaluator:
         held = conditions(signals, self._objectives(), now)
         known = store.alerts if blind is None else {**store.alerts, LEDGER_STALE: fired_without_store(blind)}
         result = advance_all(known, held, self._objectives(), now)
-        changes = await self._changed(store, result, held, signals, blind)
-        changed = {key: alert for key, alert in result.alerts.items() if alert != store.alerts.get(key, Alert())}
+        changes, failed = await self._changed(store, result, held, signals, blind)
+        changed = {
+            key: alert
+            for key, alert in result.alerts.items()
+            if key not in failed and alert != store.alerts.get(key, Alert())
+        }
         if changed or changes:
-            await self._writer.submit(RecordEvaluation(changed, changes, now, fence))
-        if blind is not None:
+            failed |= await self._record(changed, changes, now, fence)
+        if not failed:
+            self.complete_at = now
+        if blind is not None and LEDGER_STALE not in failed:
             self._without_store.hand_over()
         for key, transition in result.transitions:
             log.warning(_EVENTS[transition], **key.labels)
@@ -148,26 +159,67 @@ class Evaluator:
         held: Mapping[AlertKey, bool | None],
         signals: Signals,
         blind: Blind | None,
-    ) -> tuple[IncidentChange, ...]:
-        """What becomes of the incidents. One that is frozen goes on, and nobody is reminded of it."""
+    ) -> tuple[dict[AlertKey, IncidentChange], set[AlertKey]]:
+        """What becomes of the incidents, and for which alerts that cannot be told: they must not keep the others back.
+
+        An incident that is frozen goes on, and nobody is reminded of it.
+        """
         said = await self._last_words(store)
-        found: list[IncidentChange | None] = []
+        found: dict[AlertKey, IncidentChange] = {}
+        failed: set[AlertKey] = set()
         number = store.next_number
         for key, alert in result.alerts.items():
             incident, firing = store.open.get(key), alert.state is AlertState.FIRING
             entered = blind if key == LEDGER_STALE else None
-            if incident is not None and firing:
-                words = said if held[key] else ()
-                found.append(await self._changes.ongoing(key, alert, incident, signals, words))
-            elif incident is not None:
-                found.append(await self._changes.resolved(key, alert, incident, signals))
-            elif firing:
-                found.append(await self._changes.opened(key, alert, number, signals, entered))
-                number += 1
-            elif entered is not None:
-                found.append(await self._changes.entered(entered, number, signals))
-                number += 1
-        return tuple(change for change in found if change is not None)
+            change = None
+            try:
+                if incident is not None and firing:
+                    words = said if held[key] else ()
+                    change = await self._changes.ongoing(key, alert, incident, signals, words)
+                elif incident is not None:
+                    change = await self._changes.resolved(key, alert, incident, signals)
+                elif firing:
+                    change = await self._changes.opened(key, alert, number, signals, entered)
+                elif entered is not None:
+                    change = await self._changes.entered(entered, number, signals)
+            except StoreUnavailableError:
+                raise
+            except Exception:
+                log.exception("alert.not_evaluated", **key.labels)
+                failed.add(key)
+            if change is not None:
+                found[key] = change
+                number += incident is None
+        return found, failed
+
+    async def _record(
+        self,
+        changed: Mapping[AlertKey, Alert],
+        changes: Mapping[AlertKey, IncidentChange],
+        now: int,
+        fence: Fence | None,
+    ) -> set[AlertKey]:
+        """Write an evaluation at once; if that fails, alert by alert, and give those that could not be written."""
+        try:
+            await self._writer.submit(RecordEvaluation(changed, tuple(changes.values()), now, fence))
+        except _PASSING:
+            raise
+        except Exception:
+            log.exception("evaluator.not_recorded")
+        else:
+            return set()
+        failed = set()
+        for key in {**changed, **changes}:
+            state = {key: changed[key]} if key in changed else {}
+            change = (changes[key],) if key in changes else ()
+            try:
+                await self._writer.submit(RecordEvaluation(state, change, now, fence))
+            except _PASSING:
+                raise
+            except Exception:
+                log.exception("alert.not_recorded", **key.labels)
+                failed.add(key)
+        return failed
 
     def _signals(self, snapshot: Snapshot) -> Signals:
         return Signals(snapshot, snapshot.canary_failures, snapshot.drift, snapshot.expected_bookings, self._begun_at)

@@ -118,8 +118,8 @@ def parse(body: bytes) -> IncidentEvent | None:
     dedup_key = data.get("incident_key")
     if not isinstance(dedup_key, str) or not dedup_key.startswith(_OUR_KEYS):
         return None
-    if len(dedup_key) > MAX_DEDUP_KEY_CHARACTERS:
-        return None
+    if len(dedup_key) > MAX_DEDUP_KEY_CHARACTERS or not dedup_key.isprintable():
+        return None  # half of a surrogate pair, which no store takes, is not printable either
     return IncidentEvent(
         _string(event, "id", "event.", MAX_EVENT_ID_CHARACTERS), change, dedup_key, _instant(event, "occurred_at")
     )

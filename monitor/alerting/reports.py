@@ -67,7 +67,11 @@ class Reporter:
             diagnosis = diagnose(bad, dict(signals.drift))
             if bad:
                 since = bad[0].due_at
-                count = await self._readers.run(count_since, sli, traffic, since=since, now=now)
+                if key.alertname is AlertName.OVERDUE:
+                    overdue = signals.snapshot.overdue.get((sli, traffic))
+                    count = Count(*[len(bad) if overdue is None else overdue.bookings] * 2)
+                else:
+                    count = await self._readers.run(count_since, sli, traffic, since=since, now=now)
                 good = await self._readers.run(last_good, sli, traffic, bad[0].booking_id)
                 before = None if good is None else BookingRef(*good)
         others = self._others(key, signals)

@@ -93,10 +93,10 @@ def end_of(connection: Connection, dedup_key: str) -> Fields | None:
 
 def add_event(connection: Connection, number: int, at: int, event: str, detail: str | None = None) -> None:
     """Add a line to the timeline of an incident."""
-    position = connection.execute(
-        select(func.count()).select_from(incident_events).where(incident_events.c.incident == number)
-    ).scalar_one()
-    insert_rows(connection, incident_events, [(number, position, at, event, detail)])
+    last = connection.execute(
+        select(func.max(incident_events.c.position)).where(incident_events.c.incident == number)
+    ).scalar_one_or_none()
+    insert_rows(connection, incident_events, [(number, 0 if last is None else last + 1, at, event, detail)])
 
 
 def supersede(connection: Connection, which: ColumnElement[bool]) -> None:

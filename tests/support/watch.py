@@ -26,7 +26,7 @@ STEP = 5 * SECOND
 
 
 class Watch:
-    """One process that evaluates and sends. `failing` and `judged` are what it finds in its ledger."""
+    """One process that evaluates and sends. `failing` (of `slis`) and `judged` are what it finds in its ledger."""
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Watch:
         self.objectives = objectives
         self.channels = {channel.name: channel for channel in channels}
         self.failing = False
+        self.slis = [Stage.CHAT_ROOM]
         self.judged = True
         self._snapshot: Snapshot | None = None
         self._fence = fence
@@ -97,7 +98,7 @@ class Watch:
 
     async def _look(self) -> None:
         found = await self.store.readers.run(read_snapshot, self.store.clock(), 0)
-        windows = {(Stage.CHAT_ROOM, Traffic.REAL, window): count for window, count in FAILING.items()}
+        windows = {(sli, Traffic.REAL, window): count for sli in self.slis for window, count in FAILING.items()}
         marks = {**found.marks, Mark.JUDGED: self.store.clock()}
         self._snapshot = replace(found, windows=windows if self.failing else {}, marks=marks)
 
