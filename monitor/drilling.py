@@ -14,12 +14,16 @@ from rich.text import Text
 
 from monitor.drill.faults import SCENARIOS, Scenario
 from monitor.drill.run import Course, Moment, run_drill
+from monitor.drill.stopping import until_stopped
 from monitor.settings import Settings
 from monitor.telemetry import logs
 
 
 def drill(console: Console, settings: Settings, names: list[str], *, page: bool) -> list[Course]:
-    """Run the drill with a live timeline. Raises ValueError for a scenario that does not exist."""
+    """Run the drill with a live timeline.
+
+    Raises ValueError for a scenario that does not exist, and StoppedError when a signal stopped it.
+    """
     known = {scenario.name: scenario for scenario in SCENARIOS}
     for name in names:
         if name not in known:
@@ -31,7 +35,7 @@ def drill(console: Console, settings: Settings, names: list[str], *, page: bool)
         def progress(courses: list[Course]) -> None:
             live.update(timeline(courses), refresh=True)
 
-        courses = asyncio.run(run_drill(settings, chosen, page=page, progress=progress))
+        courses = asyncio.run(until_stopped(run_drill(settings, chosen, page=page, progress=progress)))
         if any(not course.ok for course in courses):
             log.seek(0)
             sys.stderr.write(log.read().decode()[-_LOG_CHARACTERS:])

@@ -61,7 +61,8 @@ class Jobs:
     def __init__(self, metrics: Mapping[str, JobMetrics], now: Now) -> None:
         self._metrics = metrics
         self._now = now
-        logging.getLogger("apscheduler.executors.default").setLevel(logging.CRITICAL)  # what it says, `_heard` says
+        for name in ("apscheduler.executors.default", "apscheduler.scheduler"):  # what they say, `_heard` says
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._scheduler = AsyncIOScheduler(
             timezone=UTC,
             job_defaults={"coalesce": True, "misfire_grace_time": LATENESS_SECONDS, "max_instances": 1},

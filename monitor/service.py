@@ -266,7 +266,7 @@ class Service:
             settings=settings,
             objectives=self._objectives,
             path=self._objectives_path,
-            url=self._local_url(port),
+            url=self.settings.local_url(port),
             readers=self.readers,
             writer=self.writer,
             leadership=self.leadership,
@@ -290,13 +290,6 @@ class Service:
             overdue_window=milliseconds(settings.overdue_window),
             limit=settings.repair_attempts,
         )
-
-    def _local_url(self, port: int) -> str:
-        """Where this process can reach its own HTTP API."""
-        host = {"0.0.0.0": "127.0.0.1", "localhost": "127.0.0.1", "::": "::1"}.get(  # noqa: S104 - compared, not bound
-            self.settings.host, self.settings.host
-        )
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def _open_bus(self) -> Bus:
         if self.settings.nats_url is None:
@@ -344,6 +337,9 @@ class Service:
 
     async def _align_clock(self) -> None:
         self.clock.align()
+        if self.writer.alive and self._lock.lost():
+            log.critical("store.file_replaced", detail="the database file was moved or deleted; restart the service")
+            self.writer.refuse("the database file was moved or deleted")
         self.metrics.clock_offset.set(self.clock.ahead / 1000)
 
     async def _run_judge(self) -> None:
@@ -369,7 +365,9 @@ class Service:
         from monitor.audit.canary import Canary  # noqa: PLC0415 - as said
         from monitor.audit.probe import Target  # noqa: PLC0415 - as said
 
-        return Canary(target=Target(self._local_url(port), self.canary_token), writer=self.writer, now=self.clock)
+        return Canary(
+            target=Target(self.settings.local_url(port), self.canary_token), writer=self.writer, now=self.clock
+        )
 
     async def _take_snapshot(self) -> None:
         snapshot = await self.readers.run(read_snapshot, self.clock(), milliseconds(self.settings.overdue_window))

@@ -295,6 +295,13 @@ class Settings(BaseSettings):
         """Whether pages or heartbeats go anywhere."""
         return any((self.pagerduty_routing_key, self.alertmanager_url, self.webhook_url, self.heartbeat_url))
 
+    def local_url(self, port: int) -> str:
+        """Where this process can reach its own HTTP API."""
+        host = {"0.0.0.0": "127.0.0.1", "localhost": "127.0.0.1", "::": "::1"}.get(  # noqa: S104 - compared, not bound
+            self.host, self.host
+        )
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
     @classmethod
     def settings_customise_sources(
         cls,

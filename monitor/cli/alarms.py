@@ -39,6 +39,7 @@ def drill(
     The copy has your objectives and its own database in a temporary directory; it cannot touch production data.
     All scenarios run side by side and take about two minutes. Exit code 0 if each one led to its page, 1 if not.
     """
+    from monitor.drill.stopping import StoppedError
     from monitor.drilling import drill as run
 
     settings = read_settings()
@@ -48,6 +49,9 @@ def drill(
         courses = run(err if as_json else out, settings, scenario or [], page=page)
     except ValueError as error:
         fail(str(error), MISUSED)
+    except StoppedError as stopped:
+        err.print("the drill was interrupted")
+        raise typer.Exit(stopped.exit_code) from None
     if as_json:
         print_json(
             [
@@ -94,7 +98,8 @@ def demo(
     from monitor.alerting.objectives_file import ObjectivesError
     from monitor.calling import CallError
     from monitor.demo.faults import parse_faults
-    from monitor.demo.run import Wishes, on_its_own, on_running, until_stopped
+    from monitor.demo.run import Wishes, on_its_own, on_running
+    from monitor.drill.stopping import StoppedError, until_stopped
 
     try:
         wishes = Wishes(per_hour, parse_faults(fault or []), seconds)
@@ -102,7 +107,7 @@ def demo(
             asyncio.run(until_stopped(on_its_own(out, read_settings(), wishes, port=port)))
         else:
             asyncio.run(until_stopped(on_running(out, url.rstrip("/"), token, wishes)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except (KeyboardInterrupt, StoppedError):
         return
     except CallError as error:
         fail(str(error), FAILED)

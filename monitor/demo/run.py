@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sqlite3
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 from pydantic import SecretStr
@@ -40,13 +38,6 @@ class Wishes:
     """The share of bookings that each fault befalls."""
     seconds: float
     """For which it goes on; 0 is without an end."""
-
-
-async def until_stopped(demonstration: Coroutine[Any, Any, None]) -> None:
-    """Await it; SIGTERM cancels it, as Ctrl-C does."""
-    task = asyncio.create_task(demonstration)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    await task
 
 
 async def on_its_own(console: Console, settings: Settings, wishes: Wishes, *, port: int) -> None:

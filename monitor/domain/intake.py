@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, tzinfo
@@ -198,19 +199,23 @@ def _convert_legacy(
         if moment is not None:
             fields["scheduled_for"] = (moment if moment.tzinfo else moment.replace(tzinfo=rules.zone)).isoformat()
             sent_as["scheduled_for"] = "date"
-        return PAST_TOLERANCE if hour else PAST_TOLERANCE + DAY  # without a time the whole day is meant
+        whole_day = hour in (None, "")
+        return PAST_TOLERANCE + DAY if whole_day else PAST_TOLERANCE
     return PAST_TOLERANCE
 
 
 def _moment(date_: Any, time_: Any, errors: list[FieldError]) -> datetime | None:
     """The instant that the legacy `date` and `time` mean; without a time it is the day's first."""
-    day = _parse(date.fromisoformat, date_)
-    hour = _parse(time.fromisoformat, time_ or "00:00")
+    day = _parse(date.fromisoformat, date_) if isinstance(date_, str) and _DATE.fullmatch(date_) else None
+    hour = _parse(time.fromisoformat, "00:00" if time_ in (None, "") else time_)
     if day is None:
         errors.append(FieldError("date", "is a date, YYYY-MM-DD"))
     if hour is None:
         errors.append(FieldError("time", "is a time of day, HH:MM"))
     return None if day is None or hour is None else datetime.combine(day, hour)
+
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def _parse(parse: Callable[[str], T], text: Any) -> T | None:

@@ -86,15 +86,33 @@ async def run_drill(
         if page and settings.pagerduty_routing_key is not None:
             key, url = settings.pagerduty_routing_key.get_secret_value(), settings.pagerduty_url
         async with serving(receiver.app, listening):
-            work = asyncio.gather(
-                *(_play(course, settings, Path(directory), receiver, key, url, page=page) for course in courses)
-            )
-            while not work.done():
-                progress(courses)
-                await asyncio.wait([work], timeout=POLL_SECONDS)
-            await work
+            plays = [
+                asyncio.create_task(_play(course, settings, Path(directory), receiver, key, url, page=page))
+                for course in courses
+            ]
+            try:
+                await _until_played(plays, lambda: progress(courses))
+            finally:
+                await _break_off(plays)
     progress(courses)
     return courses
+
+
+async def _until_played(plays: list[asyncio.Task[None]], show: Callable[[], None]) -> None:
+    going = set(plays)
+    while going:
+        show()
+        done, going = await asyncio.wait(going, timeout=POLL_SECONDS)
+        for play in done:
+            play.result()
+
+
+async def _break_off(plays: list[asyncio.Task[None]]) -> None:
+    """End what still goes on, and the threads at work for it: they use files that are removed next."""
+    for play in plays:
+        play.cancel()
+    await asyncio.gather(*plays, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()
 
 
 async def _play(

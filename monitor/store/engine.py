@@ -133,6 +133,17 @@ class EmbeddedLock:
             ) from error
         self._descriptor = descriptor
 
+    def lost(self) -> bool:
+        """Whether the file at our path is no longer the one that we hold: what is written now goes nowhere."""
+        if self._path is None or self._descriptor is None:
+            return False
+        held = os.fstat(self._descriptor)
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return True
+        return (held.st_dev, held.st_ino) != (there.st_dev, there.st_ino)
+
     def release(self) -> None:
         """Give the lock back."""
         if self._descriptor is not None:

@@ -87,10 +87,14 @@ class Writer:
 
     async def stop(self) -> None:
         """Carry out what was submitted, then end the thread and close the connection."""
-        if self._refusal is None:
-            self._refusal = "the service is stopping"
-            self._queue.put(_STOP)
+        self.refuse("the service is stopping")
         await asyncio.to_thread(self._thread.join)
+
+    def refuse(self, reason: str) -> None:
+        """Take no more commands; what was submitted is still carried out."""
+        if self._refusal is None:
+            self._refusal = reason
+            self._queue.put(_STOP)
 
     def offer(self, command: Command[T]) -> asyncio.Future[T]:
         """Submit on behalf of a caller who can come back. Raises WriterBusyError when the queue is full."""

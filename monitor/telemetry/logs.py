@@ -111,7 +111,7 @@ class _Sink:
 
     def msg(self, line: bytes) -> None:
         self._lines.append(line)
-        if not self._wake.is_set():
+        if not self._wake.is_set() and not sys.is_finalizing():  # in the end no thread can be started any more
             self._begin()
 
     def flush(self) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from monitor.web.problems import MEDIA_TYPE, problem
+
+_KEY_BYTES = 16
+"""Of the key that a client sends with its handshake."""
 
 
 class _HeadTooLargeError(Exception):
@@ -79,14 +83,23 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over; what comes now has no end to wait for."""
+        """Hand the connection over; what comes now has no end to wait for. A bad handshake would never be answered."""
         self._whole = True
+        if not _is_handshake(self.scope):
+            self._refuse(HTTPStatus.BAD_REQUEST, "This is no opening handshake of WebSocket, version 13 (RFC 6455).")
+            return
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what cannot be parsed."""
+        """Answer what cannot be parsed; where it follows requests, when these are answered: by closing."""
         _ = msg
-        self._refuse(*self._fault)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete or (cycle.more_body and not self.pipeline):
+            self._refuse(*self._fault)
+            return
+        last = self.pipeline[0][0] if self.pipeline else cycle
+        last.keep_alive = False
+        self.flow.pause_reading()
 
     def _expire(self) -> None:
         cycle: RequestResponseCycle | None = self.cycle
@@ -114,3 +127,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _is_handshake(scope: Any) -> bool:
+    """Whether a request can open a WebSocket: RFC 6455, section 4.2.1."""
+    headers = dict(scope["headers"])
+    try:
+        key = base64.b64decode(headers.get(b"sec-websocket-key", b""), validate=True)
+    except ValueError:
+        return False
+    of_version = headers.get(b"sec-websocket-version") == b"13"
+    return scope["method"] == "GET" and of_version and len(key) == _KEY_BYTES

@@ -163,6 +163,28 @@ def test_headers_beyond_the_bound_are_refused(service: RunningService, said: byt
     assert b"application/problem+json" in head
 
 
+def test_what_follows_requests_and_is_none_cuts_their_answers_not_off(service: RunningService) -> None:
+    body = json.dumps(booking()).encode()
+    head = "POST /v1/bookings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}"
+    request = head.encode() + b"\r\n\r\n" + body
+    answer = heard(speaking(service, request + request + b"GARBAGE\r\n\r\n"))
+    assert answer.count(b"HTTP/1.1 201 ") == 2
+    assert b"HTTP/1.1 400 " not in answer
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"POST /v1/bookings HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: 1\r\n\r\n",
+    ],
+    ids=["no handshake", "a bad key"],
+)
+def test_a_handshake_that_is_none_is_answered_and_closed(service: RunningService, said: bytes) -> None:
+    assert heard(speaking(service, said)).startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_header_that_never_ends_is_refused_while_it_still_comes(service: RunningService) -> None:
     with speaking(service, b"GET /healthz HTTP/1.1\r\nX: " + b"a" * 64_000) as connection:
         assert b" 431 " in connection.recv(65_536)
