@@ -26,6 +26,8 @@ SHOWN_FAULTS = (1.0, 0.5, 0.2, 0.1)
 HEALTHY_SHARE = 0.5
 """Healthy bookings are taken to fail at this multiple of what the objective allows."""
 _UNRELIABLE_CANARY = 0.01
+_NEVER = 1e-12
+"""Chances below are called never: at a run a minute, less than once in a million years."""
 _LEAST_SHOWN = 0.001
 _NO_CHANCE = "Not a matter of chance: it counts what is there."
 
@@ -119,8 +121,10 @@ def _critical(tier: CriticalTier, objective: float) -> str:
     allowed = 1 - objective
     alone = []
     for share in SHOWN_FAULTS:
+        if share <= allowed:
+            continue
         needed = statistics.events_until_proof(share, allowed, tier.alpha, at_least=tier.min_bad)
-        if needed is None or share <= allowed:
+        if needed is None:
             continue
         fault = "a total outage pages" if share == 1 else f"{_share(share)} failing"
         alone.append(
@@ -139,12 +143,13 @@ def _critical(tier: CriticalTier, objective: float) -> str:
 
 def _canary(objectives: Objectives) -> Explanation:
     runs = objectives.canary_failing.at_least
-    every = 1 / (_UNRELIABLE_CANARY**runs * (1 - _UNRELIABLE_CANARY))
+    chance = _UNRELIABLE_CANARY**runs * (1 - _UNRELIABLE_CANARY)
+    every = f"a false page in {1 / chance:,.0f} runs" if chance >= _NEVER else "practically never a false page"
     return Explanation(
         AlertName.CANARY_FAILING,
         Severity.CRITICAL,
         f"{runs} canaries in a row fail",
-        f"If one healthy canary in {1 / _UNRELIABLE_CANARY:.0f} failed by chance: a false page in {every:,.0f} runs.",
+        f"If one healthy canary in {1 / _UNRELIABLE_CANARY:.0f} failed by chance: {every}.",
     )
 
 

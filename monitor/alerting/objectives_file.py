@@ -6,18 +6,16 @@ that could be loaded but whose rules could never fire is a fault as well.
 
 from __future__ import annotations
 
-import re
+import stat
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import yaml
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -25,6 +23,22 @@ from pydantic import (
     model_validator,
 )
 
+from monitor.alerting.objectives_fields import (
+    MAX_DURATION_SECONDS,
+    CriticalHold,
+    MinBad,
+    Moment,
+    Number,
+    Probability,
+    RepeatEvery,
+    RunbookUrl,
+    Seconds,
+    Version,
+    Windows,
+    between,
+    distinct,
+)
+from monitor.alerting.strict_yaml import StrictLoader
 from monitor.domain.alert_lifecycle import Timing
 from monitor.domain.objectives import (
     AbsenceRule,
@@ -36,32 +50,30 @@ from monitor.domain.objectives import (
     Route,
     WarningTier,
 )
-from monitor.domain.statistics import MAX_ALPHA
 from monitor.domain.times import SECOND, from_datetime
 from monitor.domain.vocabulary import SLIS, AlertName, PageChannel, Severity, Stage, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 MAX_FILE_BYTES = 256 * 1024
-MAX_DURATION_SECONDS = 24 * 3600
+MAX_WATCHDOG_AGE_SECONDS = 3600
+"""Longest `older_than` of the alerts that say that the alarm itself is broken."""
 MAX_MAINTENANCE_WINDOWS = 100
-MAX_MIN_BAD = 1000
+MAX_MAINTENANCE_DAYS = 31
+"""Longest maintenance window: a mistyped year must not mute the alerts for good."""
 MIN_AGE_SECONDS = 10
-MIN_REPEAT_SECONDS = 60
 CRITICAL_REPEAT_SECONDS = 30 * 60
 """How often the page of a critical incident is repeated where the file does not say."""
 MAX_RULE_INTERVAL_SECONDS = 300
 MIN_OBJECTIVE = 0.5
 MAX_OBJECTIVE = 0.99999
-MIN_ALPHA = 1e-12
 
 MONITOR_DOWN = "BookingMonitorDown"
 """The alert that only Prometheus can raise: the service itself is gone."""
 
-_DURATION = re.compile(r"(\d{1,9})(s|m|h|d)")
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_NEVER_REPEATED = frozenset({"runbook_base_url"})
+"""Fields whose content no error repeats: a URL that is refused may have a password in it."""
 _JOB = r"^[A-Za-z0-9_.:/-]{1,200}$"
 
 
@@ -97,6 +109,8 @@ def default_path() -> Path:
 
 def load(path: Path) -> ObjectivesFile:
     """Read and check the objectives file. Raises ObjectivesError, and OSError where it cannot be read."""
+    if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: a pipe that nobody writes to would block for ever
+        raise ObjectivesError(f"{path}: is not a regular file")
     with path.open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     try:
@@ -110,7 +124,7 @@ def parse(content: bytes) -> ObjectivesFile:
     if len(content) > MAX_FILE_BYTES:
         raise ObjectivesError(f"the file is larger than the {MAX_FILE_BYTES} bytes allowed")
     try:
-        document = yaml.load(content, _Loader)  # noqa: S506 - a SafeLoader, made stricter
+        document = yaml.load(content, StrictLoader)  # noqa: S506 - a SafeLoader, made stricter
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ObjectivesError(f"not valid YAML: {error}") from None
     if not isinstance(document, dict):
@@ -121,27 +135,6 @@ def parse(content: bytes) -> ObjectivesFile:
         raise ObjectivesError("\n  ".join(["it cannot be used:", *_faults(error)])) from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses what YAML silently allows: a key that stands twice, and aliases, which can grow without bound."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # untyped in types-PyYAML
-        if isinstance(event, yaml.AliasEvent):
-            mark: Any = event.start_mark
-            raise yaml.composer.ComposerError(problem="aliases are not allowed", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - the signature of PyYAML
-        seen: set[str] = set()
-        for key in (key for key, _value in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _faults(error: ValidationError) -> list[str]:
     faults = error.errors(include_url=False)
     within = {fault["loc"][:depth] for fault in faults for depth in range(1, len(fault["loc"]))}
@@ -150,47 +143,10 @@ def _faults(error: ValidationError) -> list[str]:
         if fault["loc"] in within:
             continue
         path = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "the file"
-        given = f" (given: {fault['input']!r:.80})" if isinstance(fault["input"], str | int | float) else ""
+        shown = isinstance(fault["input"], str | int | float) and path not in _NEVER_REPEATED
+        given = f" (given: {fault['input']!r:.80})" if shown else ""
         lines.append(f"{path}: {fault['msg'].removeprefix('Value error, ')}{given}")
     return lines
-
-
-def _seconds(value: object) -> int:
-    """Parse a length of time such as `25s`, `5m`, `1h` or `1d` into seconds."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    seconds = int(match[1]) * _UNIT_SECONDS[match[2]] if match else None
-    if seconds is None or seconds > MAX_DURATION_SECONDS:
-        raise ValueError("allowed: a whole number with its unit, such as 30s, 5m or 1h, up to 1d")
-    return seconds
-
-
-def _repeat(value: object) -> int | None:
-    """Parse `off`, which YAML 1.1 reads as false, or a length of time that is not too short for a reminder."""
-    if value is False or value == "off":
-        return None
-    try:
-        seconds = _seconds(value)
-    except ValueError:
-        seconds = 0
-    if seconds < MIN_REPEAT_SECONDS:
-        raise ValueError(
-            f"allowed: off, or a whole number with its unit, such as 30m or 1h, from {MIN_REPEAT_SECONDS}s to 1d"
-        )
-    return seconds
-
-
-def _absolute_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("allowed: an absolute http or https URL without query and fragment")
-    return value.rstrip("/")
-
-
-Seconds = Annotated[int, BeforeValidator(_seconds)]
-RepeatEvery = Annotated[int | None, BeforeValidator(_repeat)]
-MinBad = Annotated[int, Field(ge=1, le=MAX_MIN_BAD, strict=True)]
-Probability = Annotated[float, Field(ge=MIN_ALPHA, le=MAX_ALPHA)]
-_WINDOWS = ", ".join(Window)
 
 
 class _Model(BaseModel):
@@ -206,11 +162,17 @@ class _Timed(_Model):
         return Timing(self.hold * SECOND, self.keep_firing_for * SECOND)
 
 
+class _Prompt(_Timed):
+    """Of an alert that wakes somebody."""
+
+    hold: CriticalHold = Field(alias="for")
+
+
 class _Sli(_Model):
-    objective: float = Field(ge=MIN_OBJECTIVE, le=MAX_OBJECTIVE)
+    objective: Number = Field(ge=MIN_OBJECTIVE, le=MAX_OBJECTIVE)
 
 
-class _Critical(_Timed):
+class _Critical(_Prompt):
     alpha: Probability
     min_bad: MinBad
     windows: dict[Window, Window] = Field(min_length=1)
@@ -231,9 +193,9 @@ class _Critical(_Timed):
 
 
 class _Warning(_Timed):
-    burn_rate: float = Field(ge=1, allow_inf_nan=False)
+    burn_rate: Number = Field(ge=1, allow_inf_nan=False)
     min_bad: MinBad
-    windows: tuple[Window, ...] = Field(min_length=1)
+    windows: Windows
 
     def values(self) -> WarningTier:
         return WarningTier(self.burn_rate, self.min_bad, self.windows, self.timing)
@@ -245,14 +207,21 @@ class _Rates(_Model):
 
 
 class _Age(_Timed):
-    older_than: Annotated[Seconds, Field(ge=MIN_AGE_SECONDS)]
+    older_than: Annotated[Seconds, between(MIN_AGE_SECONDS, MAX_DURATION_SECONDS)]
 
     def values(self) -> AgeRule:
         return AgeRule(self.older_than * SECOND, self.timing)
 
 
-class _Count(_Timed):
-    at_least: Annotated[int, Field(ge=1, le=MAX_MIN_BAD, strict=True)]
+class _Watchdog(_Age):
+    """Of an alert that says that the alarm itself is broken."""
+
+    hold: CriticalHold = Field(alias="for")
+    older_than: Annotated[Seconds, between(MIN_AGE_SECONDS, MAX_WATCHDOG_AGE_SECONDS)]
+
+
+class _Count(_Prompt):
+    at_least: MinBad
 
     def values(self) -> CountRule:
         return CountRule(self.at_least, self.timing)
@@ -260,7 +229,7 @@ class _Count(_Timed):
 
 class _Absence(_Timed):
     p_value: Probability
-    windows: tuple[Window, ...] = Field(min_length=1)
+    windows: Windows
 
     def values(self) -> AbsenceRule:
         return AbsenceRule(self.p_value, self.windows, self.timing)
@@ -271,13 +240,13 @@ class _Alerts(_Model):
     canary_failing: _Count = Field(alias=AlertName.CANARY_FAILING.value)
     schema_drift: _Count = Field(alias=AlertName.SCHEMA_DRIFT.value)
     traffic_absent: _Absence = Field(alias=AlertName.TRAFFIC_ABSENT.value)
-    ledger_stale: _Age = Field(alias=AlertName.LEDGER_STALE.value)
-    page_undelivered: _Age = Field(alias=AlertName.PAGE_UNDELIVERED.value)
-    monitor_down: _Timed = Field(alias=MONITOR_DOWN)
+    ledger_stale: _Watchdog = Field(alias=AlertName.LEDGER_STALE.value)
+    page_undelivered: _Watchdog = Field(alias=AlertName.PAGE_UNDELIVERED.value)
+    monitor_down: _Prompt = Field(alias=MONITOR_DOWN)
 
 
 class _Severity(_Model):
-    channels: tuple[PageChannel, ...] = Field(min_length=1)
+    channels: Annotated[tuple[PageChannel, ...], Field(min_length=1), AfterValidator(distinct)]
     pagerduty: Literal["critical", "error", "warning", "info"]
     repeat_every: RepeatEvery = None
 
@@ -300,14 +269,19 @@ class _Severities(_Model):
 
 class _Maintenance(_Model):
     reason: str = Field(min_length=1, max_length=200)
-    starts: AwareDatetime
-    ends: AwareDatetime
-    alerts: frozenset[Literal["BookingMonitorDown"] | AlertName] = frozenset()
+    starts: Moment
+    ends: Moment
+    alerts: frozenset[Literal["BookingMonitorDown"] | AlertName] = Field(frozenset(), min_length=1)
 
     @model_validator(mode="after")
     def _ends_after_it_starts(self) -> Self:
         if self.ends <= self.starts:
             raise ValueError(f"ends is {self.ends.isoformat()}; allowed: after starts ({self.starts.isoformat()})")
+        if self.ends - self.starts > timedelta(days=MAX_MAINTENANCE_DAYS):
+            raise ValueError(
+                f"ends is {self.ends.isoformat()}; allowed: at most {MAX_MAINTENANCE_DAYS} days after starts "
+                f"({self.starts.isoformat()})"
+            )
         return self
 
     def values(self) -> Maintenance:
@@ -317,12 +291,12 @@ class _Maintenance(_Model):
 
 class _Prometheus(_Model):
     job: str = Field(pattern=_JOB)
-    interval: Annotated[Seconds, Field(ge=1, le=MAX_RULE_INTERVAL_SECONDS)]
+    interval: Annotated[Seconds, between(1, MAX_RULE_INTERVAL_SECONDS)]
 
 
 class _File(_Model):
-    version: Literal[1]
-    runbook_base_url: Annotated[str, AfterValidator(_absolute_url)]
+    version: Version
+    runbook_base_url: RunbookUrl
     slis: dict[Stage, _Sli]
     rates: _Rates
     alerts: _Alerts

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
+import os
+import socket
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -9,10 +11,13 @@ from hypothesis import strategies as st
 from support.objectives import FILE, OBJECTIVES, OBJECTIVES_TEXT
 
 from monitor.alerting.explanation import bookings_until_page, explain
-from monitor.alerting.objectives_file import MAX_FILE_BYTES, ObjectivesError, parse
+from monitor.alerting.objectives_file import MAX_FILE_BYTES, ObjectivesError, load, parse
 from monitor.domain.objectives import ALERT_KEYS, Maintenance
 from monitor.domain.times import HOUR, MINUTE, SECOND
 from monitor.domain.vocabulary import AlertName, Severity, Stage, Window
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def changed(path: str, value: Any) -> bytes:
@@ -81,6 +86,40 @@ def test_the_project_ships_the_objectives_of_its_contract() -> None:
          ["maintenance.0", "after starts"]),
         ("maintenance", [{"reason": "x", "starts": "2026-12-01T02:00:00Z", "ends": "2026-12-01T03:00:00Z",
           "alerts": ["Watchdog"]}], ["maintenance.0.alerts"]),
+        ("maintenance", [{"reason": "x", "starts": "2026-12-01T02:00:00Z", "ends": "2026-12-01T03:00:00Z",
+          "alerts": []}], ["maintenance.0.alerts", "at least 1"]),
+        ("maintenance", [{"reason": "x", "starts": "2026-12-01T02:00:00Z", "ends": "2027-01-01T02:00:01Z"}],
+         ["maintenance.0", "ends is 2027-01-01T02:00:01+00:00", "at most 31 days after starts"]),
+        ("maintenance", [{"reason": "x", "starts": 1796090400, "ends": "2026-12-01T03:00:00Z"}],
+         ["maintenance.0.starts", "such as 2026-12-01T02:00:00Z", "given: 1796090400"]),
+        ("maintenance", [{"reason": "x", "starts": "2026-12-01T02:00:00Z", "ends": "1796090400"}],
+         ["maintenance.0.ends", "such as 2026-12-01T02:00:00Z", "given: '1796090400'"]),
+        ("maintenance", [{"reason": "x", "starts": "9999-12-31T02:00:00Z", "ends": "9999-12-31T23:00:00-14:00"}],
+         ["maintenance.0.ends", "from 1970 to 9999"]),
+        ("version", True, ["version", "the whole number 1", "given: True"]),
+        ("version", 1.0, ["version", "the whole number 1", "given: 1.0"]),
+        ("version", "1", ["version", "the whole number 1", "given: '1'"]),
+        ("slis/realtime/objective", "0.95", ["slis.realtime.objective", "without quotes", "given: '0.95'"]),
+        ("slis/realtime/objective", 10**400, ["slis.realtime.objective"]),
+        ("rates/critical/alpha", "1e-4", ["rates.critical.alpha", "such as 0.95 or 1.0e-4", "given: '1e-4'"]),
+        ("rates/critical/min_bad", True, ["rates.critical.min_bad", "valid integer"]),
+        ("rates/critical/min_bad", 101, ["rates.critical.min_bad", "less than or equal to 100"]),
+        ("rates/critical/for", "61m", ["rates.critical.for", "is 61m; allowed: from 0s to 1h"]),
+        ("rates/warning/burn_rate", True, ["rates.warning.burn_rate", "allowed: a number", "given: True"]),
+        ("rates/warning/for", "٢m", ["rates.warning.for", "such as 30s, 5m or 1h"]),
+        ("rates/warning/windows", ["1h", "1h"], ["rates.warning.windows", "1h stands twice"]),
+        ("alerts/BookingTrafficAbsent/windows", ["6h", "1h", "6h"],
+         ["alerts.BookingTrafficAbsent.windows", "6h stands twice"]),
+        ("alerts/BookingTrafficAbsent/p_value", "0.01", ["alerts.BookingTrafficAbsent.p_value", "without quotes"]),
+        ("alerts/BookingCanaryFailing/at_least", 1000, ["alerts.BookingCanaryFailing.at_least", "equal to 100"]),
+        ("alerts/BookingLedgerStale/older_than", "2h",
+         ["alerts.BookingLedgerStale.older_than", "is 2h; allowed: from 10s to 1h"]),
+        ("alerts/BookingLedgerStale/for", "1d", ["alerts.BookingLedgerStale.for", "is 1d; allowed: from 0s to 1h"]),
+        ("alerts/BookingPageUndelivered/older_than", "1d",
+         ["alerts.BookingPageUndelivered.older_than", "is 1d; allowed: from 10s to 1h"]),
+        ("alerts/BookingMonitorDown/for", "2h", ["alerts.BookingMonitorDown.for", "from 0s to 1h"]),
+        ("severities/critical/channels", ["pagerduty", "webhook", "pagerduty"],
+         ["severities.critical.channels", "pagerduty stands twice; allowed: each one once"]),
     ],
 )  # fmt: skip
 def test_a_fault_is_named_with_its_field_and_what_is_allowed(path: str, value: Any, complaints: list[str]) -> None:
@@ -108,6 +147,39 @@ def test_critical_pages_are_repeated_and_warnings_are_not_unless_the_file_says_o
     assert routes[Severity.WARNING].repeat_every == warning
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hunter2@books.test/runbooks",
+        "https://books.test/run\nbooks",
+        "https://books.test/{{ .Labels.sli }}",
+        "https://books.test:65536/runbooks",
+        "https://books.test:0/runbooks",
+        "https://books.test:port/runbooks",
+        "https://[::1/runbooks",
+        "https:///runbooks",
+        "https://books.test/runbooks?page=hunter2",
+        'https://books.test/"runbooks"',
+        "https://books.test/" + "a" * 1000,
+    ],
+)
+def test_a_runbook_address_that_could_harm_a_page_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ObjectivesError, match="runbook_base_url: ") as caught:
+        parse(changed("runbook_base_url", url))
+    assert "hunter2" not in str(caught.value)
+    assert "books.test" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:8080/runbooks", "HTTPS://books.test/a_b/%7Eops/tree/main"])
+def test_a_runbook_address_may_have_a_port_and_escapes(url: str) -> None:
+    assert parse(changed("runbook_base_url", url + "/")).objectives.runbook_base_url == url
+
+
+def test_a_maintenance_window_may_last_31_days() -> None:
+    window = {"reason": "move", "starts": "2026-12-01T02:00:00Z", "ends": "2027-01-01T02:00:00Z"}
+    assert len(parse(changed("maintenance", [window])).objectives.maintenance) == 1
+
+
 def test_all_faults_are_named_at_once() -> None:
     text = OBJECTIVES_TEXT.replace("objective: 0.98", "objective: 98").replace("for: 2m", "for: soon")
     with pytest.raises(ObjectivesError) as caught:
@@ -128,12 +200,52 @@ def test_all_faults_are_named_at_once() -> None:
         (b"version: 1\nversion: 1\n", "'version' stands twice"),
         (b"a: &x [1]\nb: [*x, *x]\n", "aliases are not allowed"),
         (b"? [a]\n: 1\n", "not valid YAML"),
+        (b"version: 1\nfor: !!bool maybe\n", "'tag:yaml.org,2002:bool' stands here, tags are not allowed(?s:.)*line 2"),
+        (b'version: 1\nmin_bad: !!int ""\n', "tags are not allowed(?s:.)*line 2"),
+        (b'alpha: !!float ""\n', "tags are not allowed(?s:.)*line 1"),
+        (b"for: !!timestamp x\n", "tags are not allowed(?s:.)*line 1"),
+        (b"a: !!seq {}\n", "tags are not allowed"),
+        (b"a: ! 1\n", "tags are not allowed"),
+        (b"version: 1\nstarts: 2026-13-01\n", "month must be in 1..12(?s:.)*line 2"),
+        (b"version: 1\nalpha: 1" + b":00" * 200 + b".5\n", "not valid YAML(?s:.)*line 2"),
         (b"#" * (MAX_FILE_BYTES + 1), "larger than"),
     ],
 )
 def test_a_file_that_is_no_objectives_file_gets_a_clear_error(content: bytes, complaint: str) -> None:
     with pytest.raises(ObjectivesError, match=complaint):
         parse(content)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device", "socket"])
+def test_only_a_regular_file_is_opened(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the address of a socket must be short
+    path = tmp_path / "objectives.yaml"
+    with socket.socket(socket.AF_UNIX) as server:
+        match kind:
+            case "pipe":
+                os.mkfifo(path)
+            case "directory":
+                path.mkdir()
+            case "device":
+                path.symlink_to(os.devnull)
+            case "socket":
+                server.bind(path.name)
+        with pytest.raises(ObjectivesError, match=r"objectives\.yaml: is not a regular file"):
+            load(path)
+
+
+def test_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "objectives.yaml"
+    with path.open("wb") as file:
+        file.truncate(1 << 35)  # sparse: takes no space, but would not fit into memory
+    with pytest.raises(ObjectivesError, match=f"larger than the {MAX_FILE_BYTES} bytes"):
+        load(path)
+
+
+def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "objectives.yaml")
 
 
 @given(st.text(max_size=200))
@@ -190,3 +302,9 @@ def test_after_healthy_traffic_a_total_outage_takes_a_few_bookings_more() -> Non
     needed = [bookings_until_page(OBJECTIVES.critical, 0.95, rate, failing=1.0) for rate in (2, 20, 200, 2000)]
     assert needed == [5, 7, 6, 21]
     assert bookings_until_page(OBJECTIVES.critical, 0.95, 20, failing=0.04) is None
+
+
+@pytest.mark.parametrize(("runs", "words"), [(3, "a false page in 1,010,101 runs"), (100, "practically never")])
+def test_however_many_canaries_may_fail_the_explanation_has_its_false_pages(runs: int, words: str) -> None:
+    explained = explain(parse(changed("alerts/BookingCanaryFailing/at_least", runs)))
+    assert words in next(e.false_alarms for e in explained if e.alertname == AlertName.CANARY_FAILING)
