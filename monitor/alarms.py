@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,10 +93,16 @@ class Alarms:
         self.webhooks = ReplayGuard()
         self._announced = False
         self._revived = False
+        self._complete = self._evaluator.complete_at, time.monotonic()
         self._say_unrouted()
 
     async def evaluate(self) -> None:
         """Evaluate the alerts and send what that calls for."""
+        await self._evaluate()
+        if self._evaluator.complete_at != self._complete[0]:
+            self._complete = self._evaluator.complete_at, time.monotonic()
+
+    async def _evaluate(self) -> None:
         self._reload()
         there = False
         if self._leadership.leads:
@@ -120,9 +127,9 @@ class Alarms:
             await self._receivers.beat()
 
     @property
-    def evaluated_at(self) -> int:
-        """When every alert was last evaluated, in milliseconds since the epoch."""
-        return self._evaluator.complete_at
+    def incomplete_seconds(self) -> float:
+        """For how long not every alert could be evaluated, by a clock that nobody can set."""
+        return time.monotonic() - self._complete[1]
 
     def warnings(self) -> list[str]:
         """Why nobody may be woken, or have been: no reason to keep traffic away, but one to look."""

@@ -178,7 +178,7 @@ class Service:
             reasons.append("the ledger could not be read for 60 s")
         elif now - max(snapshot.marks.get(Mark.JUDGED, 0), self._started_at) > STALE_AFTER:
             reasons.append("nothing could be judged for 60 s")
-        elif now - max(self.alarms.evaluated_at, self._started_at) > STALE_AFTER:
+        elif self.alarms.incomplete_seconds * 1000 > STALE_AFTER:
             reasons.append("not every alert could be evaluated for 60 s")
         return reasons
 
