@@ -10,6 +10,7 @@ RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --require
 
 COPY pyproject.toml README.md LICENSE ./
 COPY monitor ./monitor
+COPY rules/objectives.yaml ./rules/
 RUN python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
  && python -m pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
 
