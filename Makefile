@@ -28,10 +28,10 @@ unit: $(VENV)/.dev
 	$(BIN)/pytest tests/unit -n auto $(PYTEST_ARGS)
 
 integration: $(VENV)/.dev $(VENV)/.servers
-	$(BIN)/pytest tests/integration -n 2 $(PYTEST_ARGS)
+	$(BIN)/pytest tests/integration -n 3 $(PYTEST_ARGS)
 
 end-to-end: $(VENV)/.dev $(VENV)/.servers
-	$(BIN)/pytest tests/end_to_end -n 2 $(PYTEST_ARGS)
+	$(BIN)/pytest tests/end_to_end -n 3 $(PYTEST_ARGS)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv && $(PYTHON) -m venv $(VENV); }
@@ -70,6 +70,7 @@ soak: $(VENV)/.dev $(VENV)/.servers ## all faults mixed, for SOAK_ARGS="--second
 generated: $(VENV)/.dev ## write again what is generated from the sources
 	$(BIN)/booking-monitor rules build
 	$(BIN)/booking-monitor dashboards build
+	$(BIN)/python -c 'from monitor.settings_page import reference_page; print(reference_page(), end="")' > docs/settings.md
 	$(BIN)/python -c 'from monitor.telemetry.metrics import reference; print(reference(), end="")' > docs/metrics.md
 
 clean:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -38,21 +39,19 @@ LOOK_SECONDS = 1
 """Between two looks whether it was, on a clock that cannot be set."""
 
 
-_EPOCH = datetime.fromtimestamp(0, UTC)
-
-
 class _Every(BaseTrigger):  # type: ignore[misc]  # the library has no types
-    """Fires at each whole multiple of an interval; after a leap of the system's clock at the next one.
+    """Fires at each whole multiple of an interval since `origin`; after a leap of the system's clock at the next one.
 
     So jobs of one interval run together: the process wakes once for them, and the store commits once.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, origin: datetime) -> None:
         self.interval = timedelta(seconds=seconds)
+        self._origin = origin
 
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
         planned = now if previous is None else previous + self.interval
-        return planned if planned > now else now + self.interval - (now - _EPOCH) % self.interval
+        return planned if planned > now else now + self.interval - (now - self._origin) % self.interval
 
 
 class Jobs:
@@ -61,6 +60,8 @@ class Jobs:
     def __init__(self, metrics: Mapping[str, JobMetrics], now: Now) -> None:
         self._metrics = metrics
         self._now = now
+        # By chance, so that replicas do not turn to the store all at the same moment.
+        self._origin = datetime.fromtimestamp(random.random(), UTC)  # noqa: S311 - no secret
         for name in ("apscheduler.executors.default", "apscheduler.scheduler"):  # what they say, `_heard` says
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._scheduler = AsyncIOScheduler(
@@ -73,7 +74,7 @@ class Jobs:
 
     def add(self, name: str, every_seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Have `work` run at an interval from the start on."""
-        self._scheduler.add_job(work, _Every(every_seconds), id=name)
+        self._scheduler.add_job(work, _Every(every_seconds, self._origin), id=name)
 
     def start(self) -> None:
         """Begin."""
@@ -83,6 +84,7 @@ class Jobs:
     def stop(self) -> None:
         """Begin no more runs, and break off those that are under way."""
         self._looking.cancel()
+        self._scheduler.remove_listener(self._heard)  # what is broken off now has not failed
         self._scheduler.shutdown(wait=False)
 
     async def _look_for_set_back(self) -> None:

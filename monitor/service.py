@@ -32,9 +32,7 @@ from monitor.leadership import RENEW_SECONDS, Leadership
 from monitor.pipeline.desk import Desk
 from monitor.pipeline.making import PLATFORM, Terms
 from monitor.pipeline.push.endpoints import AllowedHosts
-from monitor.pipeline.push.keys import load_private_key
 from monitor.pipeline.push.relay import PushRelay, Sender
-from monitor.pipeline.push.vapid import VapidSigner
 from monitor.pipeline.realtime.bus import Bus, NoBus
 from monitor.pipeline.realtime.hub import Hub
 from monitor.pipeline.realtime.relay import RealtimeRelay
@@ -94,15 +92,14 @@ class Service:
         self.replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.canary_token = secrets.token_urlsafe(32)
         self._objectives_path = settings.objectives_file or objectives_file.default_path()
-        objectives = objectives_file.load(self._objectives_path)
+        self._objectives = objectives_file.load(self._objectives_path)
         self.metrics = Metrics(
-            objectives=objectives.objectives.ratios,
+            objectives=self._objectives.objectives.ratios,
             platforms=(PLATFORM,),
             jobs=(*JOBS, CANARY_JOB, EVALUATE_JOB, HEARTBEAT_JOB),
             version=__version__,
             platform=settings.platform,
         )
-        self._objectives = objectives
         self.tracing = tracing.configure("booking-monitor", __version__, os.environ)
         self.snapshot: Snapshot | None = None
         self._given_sender = sender
@@ -228,6 +225,7 @@ class Service:
             acknowledge_timeout=milliseconds(settings.acknowledge_timeout),
             replay_window=milliseconds(settings.replay_window),
             replica=self.replica,
+            tracing=self.tracing,
         )
         self._own_sender = self._push_sender() if self._given_sender is None else None
         self.push = self.push_hosts = None
@@ -241,6 +239,7 @@ class Service:
                 policy=policy,
                 timeout=milliseconds(settings.push_timeout),
                 concurrency=settings.push_concurrency,
+                tracing=self.tracing,
             )
         self.desk = Desk(
             writer=self.writer,
@@ -260,7 +259,9 @@ class Service:
                 push_timeout=milliseconds(settings.push_timeout),
             ),
         )
-        self.platform = EmbeddedPlatform(self.readers, self.writer, milliseconds(settings.chat_room_lifetime))
+        self.platform = EmbeddedPlatform(
+            self.readers, self.writer, milliseconds(settings.chat_room_lifetime), pushing=self.push is not None
+        )
         self.journeys = Journeys(self.readers, self.platform)
         self.alarms = Alarms(
             settings=settings,
@@ -302,7 +303,9 @@ class Service:
         settings = self.settings
         if settings.vapid_private_key is None:
             return None
-        from monitor.pipeline.push.sender import PushSender  # noqa: PLC0415 - the client is loaded where it is used
+        from monitor.pipeline.push.keys import load_private_key  # noqa: PLC0415 - loaded where there is a key
+        from monitor.pipeline.push.sender import PushSender  # noqa: PLC0415 - as above
+        from monitor.pipeline.push.vapid import VapidSigner  # noqa: PLC0415 - as above
 
         return PushSender(
             VapidSigner(load_private_key(settings.vapid_private_key.get_secret_value()), settings.vapid_subject),

@@ -106,9 +106,9 @@ def _settle_interpreter() -> None:
     And of the two threads that work, the event loop's and the writer's, the one that wakes need not wait five
     milliseconds for the other to give the interpreter up.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
+    gc.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
 
 

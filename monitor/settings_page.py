@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from monitor.settings import PREFIX, Settings, is_secret, reference
+from monitor.telemetry.tracing import DEFAULT_RATIO
 
 _BOUNDS = {
     "minimum": "from {}",
@@ -22,7 +23,7 @@ def reference_page() -> str:
         field = name.removeprefix(PREFIX).lower()
         allowed = f"secret; also `{name}_FILE`" if is_secret(field) else _allowed(properties[field])
         rows.append(f"| `{name}` | {f'`{default}`' if default else ''} | {_cell(allowed)} | {_cell(meaning)} |")
-    return _PAGE.format(prefix=PREFIX, rows="\n".join(rows))
+    return _PAGE.format(prefix=PREFIX, rows="\n".join(rows), ratio=DEFAULT_RATIO, percent=100 * DEFAULT_RATIO)
 
 
 def _allowed(schema: dict[str, Any]) -> str:
@@ -53,7 +54,13 @@ end names, as container platforms mount them; a variable wins over such a file, 
 `booking-monitor config` shows what is in force, with secrets masked.
 
 A name with our prefix that is no setting is refused, and so is every value that is not allowed: the command ends with
-exit code 2 and a line for each. The variables of OpenTelemetry (`OTEL_*`) are honoured as OpenTelemetry defines them.
+exit code 2 and a line for each.
+
+The variables of OpenTelemetry (`OTEL_*`) are honoured as OpenTelemetry defines them. Traces are exported where
+`OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` names a collector that takes `http/protobuf`. One
+default is our own: where `OTEL_TRACES_SAMPLER` is not set, it is `parentbased_traceidratio` with {ratio:g} for
+`OTEL_TRACES_SAMPLER_ARG`. So of the traces that begin here {percent:g} % are sampled;
+[what went wrong is always kept](operating.md#traces).
 
 | name | default | allowed | meaning |
 |---|---|---|---|

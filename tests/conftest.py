@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import settings
 from support.nats import NatsServer, nats_server
 from support.postgres import PostgresServer, postgres_server
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+structlog.configure(
+    # A traceback with every local variable, which is structlog's default, takes seconds to write.
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("untimed")
 

@@ -184,7 +184,7 @@ class Evaluator:
                     change = await self._changes.entered(entered, number, signals)
             except StoreUnavailableError:
                 raise
-            except Exception:
+            except Exception:  # whatever is wrong with this one, somebody must be told of the others
                 log.exception("alert.not_evaluated", **key.labels)
                 failed.add(key)
             if change is not None:
@@ -204,7 +204,7 @@ class Evaluator:
             await self._writer.submit(RecordEvaluation(changed, tuple(changes.values()), now, fence))
         except _PASSING:
             raise
-        except Exception:
+        except Exception:  # the store refuses something in it: one by one it shows what, and takes the rest
             log.exception("evaluator.not_recorded")
         else:
             return set()
@@ -216,7 +216,7 @@ class Evaluator:
                 await self._writer.submit(RecordEvaluation(state, change, now, fence))
             except _PASSING:
                 raise
-            except Exception:
+            except Exception:  # as above: the others must be written, and this one is told as failed
                 log.exception("alert.not_recorded", **key.labels)
                 failed.add(key)
         return failed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from monitor.alerting import false_alarms
 from monitor.alerting.objectives_file import MONITOR_DOWN
+from monitor.alerting.wording import percent
 from monitor.domain import statistics
 from monitor.domain.objectives import RATE_ALERTS
 from monitor.domain.times import HOUR, MINUTE, SECOND
@@ -109,7 +110,7 @@ def _rates(objectives: Objectives) -> list[Explanation]:
                 name,
                 Severity.WARNING,
                 f"in {_any_of(warning.windows)} the good bookings are a smaller share than "
-                f"{_share(1 - warning.burn_rate * (1 - objective))}, at least {warning.min_bad} are bad, for "
+                f"{percent(1 - warning.burn_rate * (1 - objective))}, at least {warning.min_bad} are bad, for "
                 f"{_length(warning.timing.hold)}, and the critical alert does not fire",
                 _per_month(warnings),
             ),
@@ -126,7 +127,7 @@ def _critical(tier: CriticalTier, objective: float) -> str:
         needed = statistics.events_until_proof(share, allowed, tier.alpha, at_least=tier.min_bad)
         if needed is None:
             continue
-        fault = "a total outage pages" if share == 1 else f"{_share(share)} failing"
+        fault = "a total outage pages" if share == 1 else f"{percent(share)} failing"
         alone.append(
             f"{fault} after {'' if share == 1 else 'about '}{_rounded(needed)}{' bookings' if share == 1 else ''}"
         )
@@ -136,7 +137,7 @@ def _critical(tier: CriticalTier, objective: float) -> str:
         if (found := bookings_until_page(tier, objective, rate, failing=1.0))
     ]
     return (
-        f"the objective is {_share(objective)}: {', '.join(alone)}, where the window ({_any_of(tier.windows)}) holds "
+        f"the objective is {percent(objective)}: {', '.join(alone)}, where the window ({_any_of(tier.windows)}) holds "
         f"no other bookings; after steady healthy traffic a total outage pages after {', '.join(after)}"
     )
 
@@ -175,10 +176,6 @@ def _per_month(found: list[float]) -> str:
 
 def _two_digits(number: float) -> str:
     return f"{float(f'{number:.2g}'):,g}" if number >= _LEAST_SHOWN else f"less than {_LEAST_SHOWN}"
-
-
-def _share(ratio: float) -> str:
-    return f"{ratio * 100:.6g} %"
 
 
 def _rounded(count: int) -> int:

@@ -11,8 +11,7 @@ import random
 from collections.abc import Coroutine, Mapping
 from functools import partial
 
-from monitor.alerting.channels import Channel, Page, SendResult
-from monitor.alerting.channels.http import DEADLINE_SECONDS
+from monitor.alerting.channels import DEADLINE_SECONDS, Channel, Page, SendResult
 from monitor.alerting.paging import after
 from monitor.alerting.payload import PageContent
 from monitor.alerting.resending import RESOLVED_RETENTION, resend_due

@@ -51,8 +51,6 @@ class Cause:
     """Why it is bad, as the diagnosis found it."""
 
     reason: Reason
-    error_type: str | None = None
-    """The platform's own word for the error, such as `collection_not_found`."""
     compared_field: str | None = None
     """For a field mismatch: the field that was looked at."""
     set_field: str | None = None
@@ -79,8 +77,6 @@ class Links:
     dashboard: str | None = None
     status_page: str | None = None
     trace: str | None = None
-    chart: str | None = None
-    """An image of the rate; https only, as PagerDuty wants it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +146,6 @@ class PageContent(BaseModel):
     details: dict[str, JsonValue] = {}
     """What the reader needs beyond the summary, the most important first."""
     links: tuple[Link, ...] = ()
-    image: str | None = None
     status_page: str | None = None
 
 
@@ -206,7 +201,6 @@ def build(report: IncidentReport) -> PageContent:
         drill=report.drill,
         details=_details(report),
         links=_links(report.links),
-        image=report.links.chart if report.links.chart and web_url(report.links.chart, schemes=("https",)) else None,
         status_page=report.links.status_page
         if report.links.status_page and web_url(report.links.status_page)
         else None,
@@ -258,7 +252,7 @@ def safe_id(value: str) -> str:
     return f"hash:{hashlib.sha256(value.encode(errors='replace')).hexdigest()[:16]}"
 
 
-def web_url(url: str, schemes: tuple[str, ...] = ("http", "https")) -> bool:
+def web_url(url: str) -> bool:
     """Whether this is an absolute URL that a receiver would take as a link."""
     if len(url) > MAX_URL_CHARACTERS or not url.isascii() or not url.isprintable() or " " in url:
         return False
@@ -266,7 +260,7 @@ def web_url(url: str, schemes: tuple[str, ...] = ("http", "https")) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return False
-    return parts.scheme in schemes and bool(parts.hostname)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _optional_id(value: str | None) -> str | None:
@@ -279,7 +273,6 @@ def _cause(report: IncidentReport) -> str | None:
     return wording.cause(
         report.cause.reason,
         report.sli,
-        error_type=_optional_id(report.cause.error_type),
         compared_field=_optional_id(report.cause.compared_field),
         set_field=_optional_id(report.cause.set_field),
     )

@@ -143,7 +143,7 @@ class Reporter:
                 real = snapshot.windows.get((Stage.CHAT_ROOM, Traffic.REAL, Window.H1), Count())
                 bad = sum(signals.drift.values())
                 legacy = signals.drift.get(Drift.LEGACY_FIELD, 0) > 0
-                cause = Cause(Reason.FIELD_MISMATCH, None, "provider_id", "therapistId" if legacy else None)
+                cause = Cause(Reason.FIELD_MISMATCH, "provider_id", "therapistId" if legacy else None)
                 return _Other(max(real.events, bad), bad, snapshot.at - HOUR, cause=cause)
             case AlertName.TRAFFIC_ABSENT:
                 window = max(self._objectives.traffic_absent.windows, key=lambda w: signals.expected_bookings.get(w, 0))

@@ -32,12 +32,12 @@ _LACK: Mapping[Stage, tuple[str, str]] = {
 
 _CAUSE: Mapping[Reason, str] = {
     Reason.NEVER_ATTEMPTED: "Nothing tried to make the {noun}: the component that should do so did not run.",
-    Reason.WRITE_REJECTED: "The platform rejected the {noun}{error}.",
-    Reason.TARGET_MISSING: "The collection or attribute that the {noun} is written to does not exist{error}.",
+    Reason.WRITE_REJECTED: "The platform rejected the {noun}.",
+    Reason.TARGET_MISSING: "The collection or attribute that the {noun} is written to does not exist.",
     Reason.FIELD_MISMATCH: "The provider is looked for in {compared} but stands in {set}.",
     Reason.LATE: "The {noun} came, but after its due time.",
-    Reason.PLATFORM_UNREACHABLE: "The platform could not be reached{error}.",
-    Reason.PUSH_REJECTED: "The push service rejected the push{error}.",
+    Reason.PLATFORM_UNREACHABLE: "The platform could not be reached.",
+    Reason.PUSH_REJECTED: "The push service rejected the push.",
     Reason.SUBSCRIBER_SILENT: "The event was sent to a live subscriber, and no acknowledgement came back.",
     Reason.ON_TIME: "No cause: the stage is good.",
     Reason.NO_LIVE_SUBSCRIPTION: "No cause: nothing was owed.",
@@ -80,13 +80,10 @@ def summary(facts: Facts) -> str:
     return f"DRILL: {sentence}" if facts.drill else sentence
 
 
-def cause(
-    reason: Reason, sli: Stage | None, *, error_type: str | None, compared_field: str | None, set_field: str | None
-) -> str:
+def cause(reason: Reason, sli: Stage | None, *, compared_field: str | None, set_field: str | None) -> str:
     """Say in one line why a stage is bad."""
     return _CAUSE[reason].format(
         noun=_NOUN[sli] if sli else "stage",
-        error=f" ({error_type})" if error_type else "",
         compared=compared_field or "another field",
         set=set_field or "none that is known",
     )

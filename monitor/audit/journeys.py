@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from monitor.audit.platform import Platform
 from monitor.domain.due import DueStage
 from monitor.domain.judgement import judge
-from monitor.domain.platform import Platform
 from monitor.domain.times import optional_rfc3339, rfc3339
 from monitor.domain.traces import trace_id
 from monitor.domain.vocabulary import Stage, Traffic

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from monitor.audit.platform import Platform
 from monitor.domain.due import DueStage, Judged
 from monitor.domain.judgement import judge
 from monitor.domain.ledger import Mark
-from monitor.domain.platform import Platform
 from monitor.domain.times import Now
 from monitor.domain.traces import trace_id
 from monitor.domain.vocabulary import SLIS, Stage

@@ -25,6 +25,9 @@ from monitor.domain.chat import MessageKind
 
 POLL_SECONDS = 0.05
 
+_GARBAGE = (ValueError, KeyError, TypeError)
+"""What comes of reading an answer that is not one of ours."""
+
 
 class Step(StrEnum):
     """What must come true for a booking, in the words of the incident's own test."""
@@ -43,7 +46,10 @@ class Report:
     """Steps that came true, with the seconds that it took from sending the booking."""
     errors: dict[Step, str] = field(default_factory=dict)
     booking_id: str | None = None
-    cleaned_up: bool = False
+    answer_lost: bool = False
+    """Whether the booking was sent without an answer: then it may exist all the same."""
+    left_behind: str | None = None
+    """What could not be removed again, and why."""
 
     @property
     def ok(self) -> bool:
@@ -53,6 +59,10 @@ class Report:
 
 class ProbeError(Exception):
     """A step did not come true; the message says what was seen instead."""
+
+
+class AnswerLostError(ProbeError):
+    """Whether what was asked for has been done is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +88,12 @@ async def probe(target: Target, *, clean_up: bool) -> Report:
         try:
             async with _subscribed(client, target, provider_id) as socket:
                 await _follow(client, target, provider_id, socket, report)
-        except (ProbeError, httpx.HTTPError, OSError, WebSocketException, TimeoutError) as error:
+        except (ProbeError, httpx.HTTPError, OSError, WebSocketException, TimeoutError, *_GARBAGE) as error:
             report.errors.setdefault(Step.REALTIME, _describe(error))
             if report.booking_id is None and Step.BOOKING not in report.errors:
                 await _follow(client, target, provider_id, None, report)
-        if clean_up and report.booking_id is not None:
-            await _clean_up(client, report)
+        if clean_up:
+            await _clean_up(client, provider_id, report)
     return report
 
 
@@ -95,6 +105,7 @@ async def _follow(
         made = await _make(client, provider_id)
     except (ProbeError, httpx.HTTPError, OSError) as error:
         report.errors[Step.BOOKING] = _describe(error)
+        report.answer_lost = isinstance(error, AnswerLostError)
         for step in Step:
             report.errors.setdefault(step, "there is no booking to follow")
         return
@@ -113,27 +124,40 @@ async def _time(report: Report, step: Step, work: Any, begun: float, target: Tar
     try:
         async with asyncio.timeout(target.timeout_seconds):
             await work
-    except (ProbeError, httpx.HTTPError, OSError, WebSocketException, TimeoutError, ValueError, KeyError) as error:
+    except (ProbeError, httpx.HTTPError, OSError, WebSocketException, TimeoutError, *_GARBAGE) as error:
         report.errors[step] = _describe(error, target.timeout_seconds)
     else:
         report.passed[step] = time.monotonic() - begun
 
 
 async def _make(client: httpx.AsyncClient, provider_id: str) -> Any:
-    answer = await client.post(
-        "/v1/bookings",
-        json={
-            "provider_id": provider_id,
-            "provider_name": "Canary provider",
-            "customer_id": f"{provider_id}-customer",
-            "customer_name": "Canary customer",
-            "service_type": "canary",
-            "traffic": "canary",
-        },
-    )
+    """Make the booking of this provider, who has just one: asked again, it is the same booking."""
+    try:
+        answer = await client.post(
+            "/v1/bookings",
+            headers={"Idempotency-Key": provider_id},
+            json={
+                "provider_id": provider_id,
+                "provider_name": "Canary provider",
+                "customer_id": f"{provider_id}-customer",
+                "customer_name": "Canary customer",
+                "service_type": "canary",
+                "traffic": "canary",
+            },
+        )
+    except (httpx.ConnectError, httpx.ConnectTimeout):
+        raise
+    except httpx.TransportError as error:
+        raise AnswerLostError(_describe(error)) from error
     if answer.status_code != httpx.codes.CREATED:
-        raise ProbeError(f"POST /v1/bookings answered {answer.status_code}, not 201")
-    return answer.json()
+        kind = AnswerLostError if answer.is_server_error else ProbeError
+        raise kind(f"POST /v1/bookings answered {answer.status_code}, not 201")
+    try:
+        made = answer.json()
+        _ = made["booking"]["id"]
+    except _GARBAGE as error:
+        raise ProbeError("POST /v1/bookings answered 201 without a booking") from error
+    return made
 
 
 async def _see_chat_room(client: httpx.AsyncClient, made: Any) -> None:
@@ -188,13 +212,22 @@ async def _subscribed(client: httpx.AsyncClient, target: Target, provider_id: st
         yield socket
 
 
-async def _clean_up(client: httpx.AsyncClient, report: Report) -> None:
-    try:
-        answer = await client.delete(f"/v1/bookings/{report.booking_id}")
-    except (httpx.HTTPError, OSError) as error:
-        report.errors.setdefault(Step.BOOKING, f"the probe's booking could not be removed: {_describe(error)}")
+async def _clean_up(client: httpx.AsyncClient, provider_id: str, report: Report) -> None:
+    """Remove the booking; if its answer was lost, the same request once more says which one that is."""
+    if report.booking_id is None and not report.answer_lost:
         return
-    report.cleaned_up = answer.status_code == httpx.codes.NO_CONTENT
+    try:
+        booking_id = report.booking_id or (await _make(client, provider_id))["booking"]["id"]
+        await _remove(client, booking_id)
+    except (ProbeError, httpx.HTTPError, OSError) as error:
+        what = "Its synthetic booking, if there is one," if report.answer_lost else "Its synthetic booking"
+        report.left_behind = f"{what} could not be removed: {_describe(error)}"
+
+
+async def _remove(client: httpx.AsyncClient, booking_id: str) -> None:
+    answer = await client.delete(f"/v1/bookings/{booking_id}")
+    if answer.status_code != httpx.codes.NO_CONTENT:
+        raise ProbeError(f"DELETE /v1/bookings/{{id}} answered {answer.status_code}, not 204")
 
 
 def _describe(error: Exception, timeout_seconds: float | None = None) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from monitor.audit.platform import Platform
 from monitor.domain.due import DueStage
 from monitor.domain.judgement import Fact, judge
-from monitor.domain.platform import Platform
 from monitor.domain.repairing import has_failed, repair_is_due
 from monitor.domain.times import Now
 from monitor.domain.vocabulary import RepairResult, Stage
@@ -54,7 +54,7 @@ class Repairer:
                 log.error("stage.not_repaired", **_about(one))
             elif repair_is_due(
                 repairs=one.repairs, repaired_at=one.repaired_at, limit=self._limit, now=now
-            ) and await self._platform.repair(one.due, now):
+            ) and await self._platform.repair(one.due, now, fence):
                 # A further try says that the one before did not help.
                 await self._record(one, now, RepairResult.FAILED if one.repairs else None, fence)
                 tried.append(OverdueStage(one.due, one.repairs + 1, now))

@@ -10,6 +10,9 @@ from rich.markup import escape
 
 from monitor.cli.common import FAILED, LOCAL, MISUSED, Json, Token, Url, err, fail, out, print_json
 
+REDRIVE_TIMEOUT_SECONDS = 300
+"""For an instance to plan all of its dead deliveries anew, which after a long fault may be a great many."""
+
 
 def check(
     url: Url = LOCAL,
@@ -36,6 +39,7 @@ def check(
                 "steps": {step.name.lower(): step in report.passed for step in Step},
                 "seconds": {step.name.lower(): round(seconds, 3) for step, seconds in report.passed.items()},
                 "errors": {step.name.lower(): error for step, error in report.errors.items()},
+                "left_behind": report.left_behind,
             }
         )
         raise typer.Exit(0 if report.ok else FAILED)
@@ -45,10 +49,10 @@ def check(
         verdict = "[green]PASS[/]" if passed else "[red]FAIL[/]"
         time = f"  [dim]{report.passed[step] * 1000:.0f} ms[/]" if passed else ""
         out.print(f"{'✅' if passed else '❌'} {step.value + ':':<{width}}  {verdict}{time}")
+    if report.left_behind is not None:
+        err.print(f"[yellow]{escape(report.left_behind)}[/]", soft_wrap=True)
     if report.ok:
         out.print("\n🎉 ALL TESTS PASSED! Pipeline working correctly.")
-        if not report.cleaned_up:
-            err.print(f"[yellow]The synthetic booking {report.booking_id} could not be removed.[/]", soft_wrap=True)
         return
     out.print()
     for step in Step:
@@ -86,7 +90,9 @@ def redrive(
 
     body = {name: value for name, value in (("stage", stage), ("booking_id", booking_id)) if value is not None}
     try:
-        redriven = call(url, token, "POST", "/v1/deliveries/redrive", "redriven", json=body)
+        redriven = call(
+            url, token, "POST", "/v1/deliveries/redrive", "redriven", json=body, timeout=REDRIVE_TIMEOUT_SECONDS
+        )
     except CallError as error:
         fail(str(error), FAILED)
     out.print(f"{redriven} deliveries are being driven again")

@@ -19,8 +19,6 @@ from websockets.exceptions import WebSocketException
 from monitor.demo.faults import IN_THE_STORE, Fault, befalls
 
 PROVIDERS = 12
-MOST_PER_HOUR = 100_000
-"""Bookings an hour that the providers of a demonstration can still answer in time."""
 QUIETEST = 0.15
 """Share of the busiest hour's bookings that the quietest one has."""
 BUSIEST_HOUR = 19

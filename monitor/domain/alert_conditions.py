@@ -107,7 +107,7 @@ def is_fresh(snapshot: Snapshot, objectives: Objectives, now: int) -> bool:
 
 
 def conditions(signals: Signals, objectives: Objectives, now: int) -> dict[AlertKey, bool | None]:
-    """Whether each alert's condition holds; None for a frozen one. Muting is not applied: see `step`.
+    """Whether each alert's condition holds; None for a frozen one. Muting is not applied: see `advance_all`.
 
     A process that has just begun cannot know whether nothing could be judged, or nobody was there to do it.
     """
@@ -122,15 +122,13 @@ def conditions(signals: Signals, objectives: Objectives, now: int) -> dict[Alert
     }
 
 
-def step(alerts: Mapping[AlertKey, Alert], signals: Signals, objectives: Objectives, now: int) -> Step:
-    """Evaluate every alert once. An alert that `alerts` lacks is inactive so far."""
-    return advance_all(alerts, conditions(signals, objectives, now), objectives, now)
-
-
 def advance_all(
     alerts: Mapping[AlertKey, Alert], held: Mapping[AlertKey, bool | None], objectives: Objectives, now: int
 ) -> Step:
-    """Advance every alert by one evaluation, given which conditions hold, and mute what says nothing new."""
+    """Advance every alert by one evaluation, given which conditions hold, and mute what says nothing new.
+
+    An alert that `alerts` lacks is inactive so far.
+    """
     after: dict[AlertKey, Alert] = {}
     transitions: list[tuple[AlertKey, Transition]] = []
     for key in ALERT_KEYS:

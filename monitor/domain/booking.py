@@ -15,6 +15,13 @@ LARGEST_PRICE_MINOR = 10**12
 """Upper bound of a price, in minor units: more is a slip, not a booking."""
 LONGEST_MINUTES = 30 * 24 * 60
 """Upper bound of a duration, in minutes."""
+LONGEST_NAME_CHARACTERS = 200
+LONGEST_LINE_CHARACTERS = 500
+"""Upper bound of text that stands in one line, such as a location."""
+LONGEST_PROSE_CHARACTERS = 4000
+"""Upper bound of notes and chat messages."""
+LONGEST_PHONE_CHARACTERS = 40
+"""Upper bound of a phone number with all its spaces and signs; E.164 has 15 digits."""
 
 _NO_CONTROLS = r"[^\u0000-\u001f\u007f]"
 ID_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:=+@|-]{0,127}$"
@@ -47,9 +54,9 @@ def _whole(value: Any) -> Any:
 
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
-Name = Annotated[str, Field(max_length=200, pattern=_NAME_PATTERN)]
-Line = Annotated[str, Field(max_length=500, pattern=_LINE_PATTERN)]
-Prose = Annotated[str, Field(max_length=4000, pattern=_PROSE_PATTERN)]
+Name = Annotated[str, Field(max_length=LONGEST_NAME_CHARACTERS, pattern=_NAME_PATTERN)]
+Line = Annotated[str, Field(max_length=LONGEST_LINE_CHARACTERS, pattern=_LINE_PATTERN)]
+Prose = Annotated[str, Field(max_length=LONGEST_PROSE_CHARACTERS, pattern=_PROSE_PATTERN)]
 WHOLE = BeforeValidator(_whole)
 
 
@@ -65,7 +72,7 @@ class BookingRequest(BaseModel):
     )
     customer_id: Id
     customer_name: Name
-    customer_phone: Annotated[str, Field(max_length=40, pattern=_PHONE_PATTERN)] | None = None
+    customer_phone: Annotated[str, Field(max_length=LONGEST_PHONE_CHARACTERS, pattern=_PHONE_PATTERN)] | None = None
     service_type: Line | None = None
     duration_minutes: Annotated[int, Field(ge=1, le=LONGEST_MINUTES), WHOLE] | None = None
     price_minor: Annotated[int, Field(ge=0, le=LARGEST_PRICE_MINOR), WHOLE] | None = Field(

@@ -17,7 +17,11 @@ class Status(StrEnum):
 
 
 class Response(StrEnum):
-    """What the provider answered."""
+    """What the provider answered.
+
+    These are the platform's words. No step here leads to `ON_THE_WAY`, which it says of a provider who has set out:
+    it stands here because the vocabulary is to be complete for whoever reads or stores such an answer.
+    """
 
     AWAITING_RESPONSE = "awaiting_response"
     CONFIRMED = "confirmed"

@@ -16,8 +16,9 @@ def notification_row(notification_id: str, provider_id: str, booking_id: str, no
     return (notification_id, provider_id, booking_id, NEW_BOOKING, TITLE, TEXT, now, None)
 
 
-def push_payload(event_id: str, booking_id: str) -> bytes:
-    """What a push carries, as JSON."""
-    return orjson.dumps(
-        {"type": "booking.created", "id": event_id, "booking_id": booking_id, "title": TITLE, "body": TEXT}
-    )
+def push_payload(event_id: str, booking_id: str, traceparent: str | None) -> bytes:
+    """What a push carries, as JSON. By the `traceparent`, if it has one, its receiver joins the booking's trace."""
+    payload = {"type": "booking.created", "id": event_id, "booking_id": booking_id, "title": TITLE, "body": TEXT}
+    if traceparent is not None:
+        payload["traceparent"] = traceparent
+    return orjson.dumps(payload)

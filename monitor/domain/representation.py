@@ -41,18 +41,6 @@ def show_booking(row: Fields) -> Shown:
     }
 
 
-def show_chat_room(row: Fields) -> Shown:
-    """A chat room, from its row."""
-    return {
-        "id": row["id"],
-        "booking_id": row["booking_id"],
-        "provider_id": row["provider_id"],
-        "customer_id": row["customer_id"],
-        "created_at": rfc3339(row["created_at"]),
-        "expires_at": rfc3339(row["expires_at"]),
-    }
-
-
 def show_message(row: Fields) -> Shown:
     """A chat message, from its row."""
     return {
@@ -80,14 +68,19 @@ def show_notification(row: Fields) -> Shown:
     }
 
 
-def booking_created_event(event_id: str, booking_id: str, sequence: int, booking_json: bytes) -> bytes:
+def booking_created_event(
+    event_id: str, booking_id: str, sequence: int, booking_json: bytes, traceparent: str | None
+) -> bytes:
     """The event with which a provider's subscriber learns of a booking.
 
-    A repeat carries the same id and a higher `sequence`, so that a receiver can drop it.
+    A repeat carries the same id and a higher `sequence`, so that a receiver can drop it. By the `traceparent` the
+    receiver joins the booking's trace; a booking without one has an event without one.
     """
-    return b'{"type":"booking.created","id":"%b","booking_id":"%b","sequence":%d,"booking":%b}' % (
+    traced = b"" if traceparent is None else b'"traceparent":"%b",' % traceparent.encode()
+    return b'{"type":"booking.created","id":"%b","booking_id":"%b","sequence":%d,%b"booking":%b}' % (
         event_id.encode(),
         booking_id.encode(),
         sequence,
+        traced,
         booking_json,
     )

@@ -9,7 +9,6 @@ bound times a correction of the order of one over a square root.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -66,13 +65,6 @@ def binomial_tail_at_most(events: int, bad: int, allowed: float, alpha: float) -
     return binomial_tail(events, bad, allowed) <= alpha
 
 
-def smallest_failing_count(events: int, allowed: float, alpha: float, *, at_least: int = 1) -> int | None:
-    """Fewest bad ones among `events` that are proof at `alpha`; None where even all of them are not."""
-    candidates = range(max(at_least, math.floor(events * allowed)), events + 1)
-    found = bisect_left(candidates, x=True, key=lambda bad: binomial_tail_at_most(events, bad, allowed, alpha))
-    return candidates[found] if found < len(candidates) else None
-
-
 def events_until_proof(
     failing: float, allowed: float, alpha: float, *, at_least: int = 1, limit: int = 5000
 ) -> int | None:
@@ -92,12 +84,6 @@ def events_until_proof(
         if math.fsum(unproven) <= _HALF:
             return events
     return None
-
-
-def poisson_nats(expected: float, seen: int) -> float:
-    """Evidence, in nats, that fewer come than expected; `exp(-nats)` is never below P(X <= seen)."""
-    _check_poisson(expected, seen)
-    return _poisson_deviance(expected, seen) if seen < expected else 0.0
 
 
 def poisson_lower_tail(expected: float, seen: int) -> float:

@@ -140,14 +140,6 @@ class Window(StrEnum):
         """Length of the window, in seconds."""
         return int(self.value[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.value[-1]]
 
-    @property
-    def companion(self) -> Window | None:
-        """The window of a twelfth of this one's length, where there is one."""
-        return _COMPANIONS.get(self)
-
-
-_COMPANIONS = {Window.M5: Window.S25, Window.H1: Window.M5, Window.H6: Window.M30, Window.H24: Window.H2}
-
 
 class AlertName(StrEnum):
     """The alerts of the service, by the names under which they leave."""

@@ -27,7 +27,6 @@ BAD_BOOKINGS = 3
 """A total outage pages at the third due booking."""
 GOOD_BOOKINGS = 12
 """Enough good ones afterwards for the evidence of three bad ones to be gone."""
-LOCK_SECONDS = 1.0
 _BUSY_SECONDS = 5
 
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,17 @@ from monitor.web.app import create_app
 
 GRACE_SECONDS = 1.0
 """Shortened in the drill, so that a fault shows soon."""
-SETTLE_SECONDS = 0.2
-EVALUATION_SECONDS = 1.0
+_QUICK = {
+    "grace_chat_room": GRACE_SECONDS,
+    "grace_notification": GRACE_SECONDS,
+    "grace_realtime": GRACE_SECONDS,
+    "settle": 0.2,
+    "acknowledge_timeout": GRACE_SECONDS / 2,
+    "evaluation_interval": 1.0,
+}
+"""Seconds."""
+_KEPT = ("objectives_file", "public_url", "grafana_url")
+"""Settings that are the user's in the copy too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +65,17 @@ class Sealed:
 
 
 def seal(settings: Settings, directory: Path, *, routing_key: str, pagerduty_url: str) -> Settings:
-    """The settings of a sealed copy: the defaults, with a few of the user's."""
+    """The settings of a sealed copy that lives in a directory: the defaults, with a few of the user's.
+
+    The environment is named for the directory as well: copies side by side that page the same receiver must not have
+    their incidents taken for one.
+    """
     return isolated(
+        **_QUICK,
+        **{name: getattr(settings, name) for name in _KEPT},
         port=0,
         database_url=SecretStr(f"sqlite:///{directory / 'drill.db'}"),
-        environment=f"{settings.environment}-drill",
-        objectives_file=settings.objectives_file,
-        public_url=settings.public_url,
-        grafana_url=settings.grafana_url,
-        grace_chat_room=GRACE_SECONDS,
-        grace_notification=GRACE_SECONDS,
-        grace_realtime=GRACE_SECONDS,
-        settle=SETTLE_SECONDS,
-        acknowledge_timeout=GRACE_SECONDS / 2,
-        evaluation_interval=EVALUATION_SECONDS,
+        environment=f"{settings.environment}-drill-{directory.name}",
         canary_interval=0,
         drill=True,
         pagerduty_routing_key=SecretStr(routing_key),
@@ -110,16 +116,11 @@ async def serving(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]
         app, lifespan="off", log_config=None, access_log=False, ws="websockets-sansio", timeout_graceful_shutdown=2
     )
     server = uvicorn.Server(config)
-    server.capture_signals = _no_signals  # type: ignore[method-assign]  # signals are the command's, not the copy's
+    # Signals are the command's, not the copy's.
+    server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]  # as good a context as uvicorn's
     task = asyncio.create_task(server.serve([listening]))
     try:
         yield
     finally:
         server.should_exit = True
         await task
-
-
-def _no_signals() -> Any:
-    from contextlib import nullcontext  # noqa: PLC0415 - only here
-
-    return nullcontext()

@@ -19,7 +19,7 @@ from monitor.pipeline.realtime.hub import Event
 from monitor.pipeline.realtime.relay import RealtimeRelay
 from monitor.store.bookings import KeyReusedError, Made, find_parts
 from monitor.store.readers import Readers
-from monitor.store.writer import Writer
+from monitor.store.writer import StoreUnavailableError, Writer
 from monitor.telemetry.logs import get_logger
 from monitor.telemetry.tracing import TraceContext, Tracing
 
@@ -80,24 +80,32 @@ class Desk:
             idempotency_key=None if idempotency_key is None else _key(caller, idempotency_key),
             body_hash="" if idempotency_key is None else hashlib.sha256(body).hexdigest(),
         )
-        made = await self._writer.offer(planned.command)
+        try:
+            writing = self._writer.offer(planned.command)
+            shown = planned.show()  # while it is being written
+            answer = Answer(planned.command.booking_id, planned.answer(shown))
+            made = await writing
+        except StoreUnavailableError as error:
+            log.error("booking.creation_failed", error=str(error), **_about(planned, context))  # noqa: TRY400 - no fault of the code
+            raise
         if made.replayed:
             return await self._replay(made)
-        shown = orjson.dumps(planned.shown)
-        self._realtime.dispatch(
-            Event(
-                planned.event_id,
-                made.booking_id,
-                planned.command.provider_id,
-                1,
-                shown,
-                context.trace_id,
-            )
-        )
+        asyncio.get_running_loop().call_soon(self._send_word, planned, made, shown, context)  # once it is answered
+        return answer
+
+    def _send_word(self, planned: Plan, made: Made, shown: bytes, context: TraceContext) -> None:
+        command, traceparent = planned.command, context.traceparent
+        event = Event(planned.event_id, made.booking_id, command.provider_id, 1, shown, traceparent)
+        self._realtime.dispatch(event)
         if self._push is not None and made.pushes:
-            self._push.dispatch(made.pushes, made.booking_id, now + self._terms.response_deadline, context.trace_id)
-        asyncio.get_running_loop().call_soon(self._tell, planned, context, now)  # the answer need not wait for it
-        return Answer(made.booking_id, planned.answer(shown))
+            deadline = command.created_at + self._terms.response_deadline
+            self._push.dispatch(made.pushes, made.booking_id, deadline, traceparent)
+        about = {"booking_id": made.booking_id, **_about(planned, context)}
+        log.info("booking.created", **about)
+        log.info("chat_room.created", chat_room_id=planned.room_id, **about)
+        log.info("notification.created", notification_id=planned.notification_id, **about)
+        if self._tracing.exporting:
+            self._tracing.record("booking.commit", context, command.created_at, self._now())
 
     async def _replay(self, made: Made) -> Answer:
         parts = await self._readers.run(find_parts, made.booking_id)
@@ -111,18 +119,10 @@ class Desk:
         }
         return Answer(made.booking_id, orjson.dumps(body), replayed=True)
 
-    def _tell(self, planned: Plan, context: TraceContext, begun: int) -> None:
-        about = {
-            "booking_id": planned.command.booking_id,
-            "provider_id": planned.command.provider_id,
-            "traffic": planned.command.traffic,
-            "trace_id": context.trace_id,
-        }
-        log.info("booking.created", **about)
-        log.info("chat_room.created", chat_room_id=planned.room_id, **about)
-        log.info("notification.created", notification_id=planned.notification_id, **about)
-        if self._tracing.exporting:
-            self._tracing.record("booking.commit", context, begun, self._now())
+
+def _about(planned: Plan, context: TraceContext) -> dict[str, str]:
+    command = planned.command
+    return {"provider_id": command.provider_id, "traffic": command.traffic, "trace_id": context.trace_id}
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

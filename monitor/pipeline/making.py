@@ -12,7 +12,7 @@ from monitor.domain.booking import NewBooking
 from monitor.domain.ids import new_ids
 from monitor.domain.judgement import Grace
 from monitor.domain.lifecycle import MADE
-from monitor.domain.representation import Shown, show_booking
+from monitor.domain.representation import show_booking
 from monitor.domain.times import rfc3339
 from monitor.store.bookings import MakeBooking
 from monitor.store.spread import STAGES
@@ -36,11 +36,16 @@ class Plan:
     """A booking to be written, and what its caller and its provider will be shown."""
 
     command: MakeBooking
-    shown: Shown
+    booking: dict[str, Any]
+    """Its row."""
     room_id: str
     room_expires_at: int
     notification_id: str
     event_id: str
+
+    def show(self) -> bytes:
+        """The booking as JSON, as everybody is shown it."""
+        return orjson.dumps(show_booking(self.booking))
 
     def answer(self, booking_json: bytes) -> bytes:
         """The body that answers the one who made the booking."""
@@ -112,7 +117,7 @@ def plan(
         idempotency_key=idempotency_key,
         body_hash=body_hash,
     )
-    return Plan(command, show_booking(booking), room_id, room_expires_at, notification_id, event_id)
+    return Plan(command, booking, room_id, room_expires_at, notification_id, event_id)
 
 
 @cache

@@ -1,1 +1,1 @@
-"""Where bookings live: one folder for each platform, behind the interface `domain.platform.Platform`."""
+"""Where bookings live: one folder for each platform, behind the interface `audit.platform.Platform`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -76,40 +76,23 @@ class MakeBooking:
     def execute(cls, connection: Connection, commands: Sequence[MakeBooking]) -> Sequence[Made | KeyReusedError]:
         """Write a group of bookings; a repeated Idempotency-Key yields the booking that it made before."""
         earlier = _known_keys(connection, commands)
-        results: list[Made | KeyReusedError] = []
         new: list[MakeBooking] = []
-        subscriptions = _subscriptions(connection, {command.provider_id for command in commands})
-        pushes: list[Row] = []
-        push_stages: list[Row] = []
+        replayed: dict[str, Made | KeyReusedError] = {}
         for command in commands:
             key = command.idempotency_key
             if key is not None and key in earlier:
                 known_hash, booking_id = earlier[key]
                 same = known_hash == command.body_hash
-                results.append(Made(booking_id, replayed=True) if same else KeyReusedError())
+                replayed[command.booking_id] = Made(booking_id, replayed=True) if same else KeyReusedError()
                 continue
             if key is not None:
                 earlier[key] = (command.body_hash, command.booking_id)
-            targets = _plan_pushes(command, subscriptions.get(command.provider_id, ()))
-            if targets:
-                booking_id, created_at = command.booking_id, command.created_at
-                pushes += [
-                    delivery_row(
-                        target.delivery_id,
-                        booking_id,
-                        Stage.PUSH,
-                        target.subscription_id,
-                        command.push_retry_at,
-                        created_at,
-                    )
-                    for target in targets
-                ]
-                push_stages.append(stage_row(booking_id, Stage.PUSH, command.traffic, created_at, command.push_due_at))
             new.append(command)
-            results.append(Made(command.booking_id, targets))
-        if new:
-            _insert(connection, new, pushes, push_stages)
-        return results
+        pushes = _insert(connection, new) if new else {}
+        return [
+            replayed.get(command.booking_id) or Made(command.booking_id, pushes.get(command.booking_id, ()))
+            for command in commands
+        ]
 
 
 def _known_keys(connection: Connection, commands: Sequence[MakeBooking]) -> dict[str, tuple[str, str]]:
@@ -121,27 +104,12 @@ def _known_keys(connection: Connection, commands: Sequence[MakeBooking]) -> dict
     return {key: (body_hash, booking_id) for key, body_hash, booking_id in rows}
 
 
-def _subscriptions(connection: Connection, providers: set[str]) -> dict[str, list[Row]]:
-    marks = ", ".join("?" if connection.dialect.name == "sqlite" else "%s" for _ in providers)
-    found: defaultdict[str, list[Row]] = defaultdict(list)
-    rows = connection.exec_driver_sql(
-        "SELECT provider_id, id, endpoint, p256dh, auth FROM push_subscriptions"  # noqa: S608 - marks alone vary
-        f" WHERE provider_id IN ({marks})",
-        tuple(providers),
-    )
-    for provider_id, *subscription in rows:
-        found[provider_id].append(tuple(subscription))
-    return found
-
-
-def _plan_pushes(command: MakeBooking, subscriptions: Sequence[Row]) -> tuple[PushTarget, ...]:
-    return tuple(PushTarget(new_id(command.created_at), *subscription) for subscription in subscriptions)
-
-
-def _insert(connection: Connection, new: list[MakeBooking], pushes: list[Row], push_stages: list[Row]) -> None:
-    insert_bookings(connection, [command.given for command in new])
-    insert_rows(connection, stages, push_stages)
-    insert_rows(connection, deliveries, pushes)
+def _insert(connection: Connection, new: list[MakeBooking]) -> dict[str, tuple[PushTarget, ...]]:
+    """Insert bookings with all that belongs to them. Returns the pushes that were planned, by booking."""
+    subscriptions: defaultdict[str, list[Row]] = defaultdict(list)
+    for provider_id, *subscription in insert_bookings(connection, [command.given for command in new]):
+        subscriptions[provider_id].append(tuple(subscription))
+    pushes = _insert_pushes(connection, [one for one in new if one.provider_id in subscriptions], subscriptions)
     insert_rows(
         connection,
         idempotency_keys,
@@ -159,6 +127,43 @@ def _insert(connection: Connection, new: list[MakeBooking], pushes: list[Row], p
     add_counts(connection, drift_minutes, [(*key, count) for key, count in drifted.items()])
     legacy = Tally((Counter.LEGACY_FIELDS.value, name, "") for command in new for name in command.legacy_fields)
     add_counts(connection, counters, [(*key, count) for key, count in legacy.items()])
+    return pushes
+
+
+def _insert_pushes(
+    connection: Connection, wanted: list[MakeBooking], subscriptions: Mapping[str, Sequence[Row]]
+) -> dict[str, tuple[PushTarget, ...]]:
+    pushes = {
+        command.booking_id: tuple(
+            PushTarget(new_id(command.created_at), *subscription) for subscription in subscriptions[command.provider_id]
+        )
+        for command in wanted
+    }
+    insert_rows(
+        connection,
+        stages,
+        [
+            stage_row(command.booking_id, Stage.PUSH, command.traffic, command.created_at, command.push_due_at)
+            for command in wanted
+        ],
+    )
+    insert_rows(
+        connection,
+        deliveries,
+        [
+            delivery_row(
+                target.delivery_id,
+                command.booking_id,
+                Stage.PUSH,
+                target.subscription_id,
+                command.push_retry_at,
+                command.created_at,
+            )
+            for command in wanted
+            for target in pushes[command.booking_id]
+        ],
+    )
+    return pushes
 
 
 def find(connection: Connection, booking_id: str) -> Fields | None:

@@ -245,25 +245,33 @@ def lapse(connection: Connection, booking_ids: Iterable[str]) -> None:
     )
 
 
+REDRIVEN_AT_ONCE = 500
+"""Dead deliveries that one transaction plans anew: few enough that no booking waits long behind it."""
+
+
+def find_dead(connection: Connection, stage: Stage | None, booking_id: str | None) -> Sequence[str]:
+    """Ids of all dead deliveries, or of those of a stage, a booking, or both."""
+    dead = select(deliveries.c.id).where(_DEAD)
+    if stage is not None:
+        dead = dead.where(deliveries.c.stage == stage.value)
+    if booking_id is not None:
+        dead = dead.where(deliveries.c.booking_id == booking_id)
+    return connection.execute(dead).scalars().all()
+
+
 @dataclass(frozen=True, slots=True)
 class Redrive(Single[int]):
-    """Plans dead deliveries anew, from their first attempt."""
+    """Plans deliveries that are dead anew, from their first attempt."""
 
+    ids: Sequence[str]
+    """At most `REDRIVEN_AT_ONCE`."""
     now: int
-    stage: Stage | None = None
-    booking_id: str | None = None
-    limit: int = 1000
 
     def run(self, connection: Connection) -> int:
         """Return how many deliveries each command brought back."""
-        dead = select(deliveries.c.id).where(_DEAD).limit(self.limit)
-        if self.stage is not None:
-            dead = dead.where(deliveries.c.stage == self.stage.value)
-        if self.booking_id is not None:
-            dead = dead.where(deliveries.c.booking_id == self.booking_id)
         return connection.execute(
             update(deliveries)
-            .where(deliveries.c.id.in_(dead.scalar_subquery()))
+            .where(deliveries.c.id.in_(self.ids), _DEAD)
             .values(
                 state=DeliveryState.RETRYING.value,
                 next_attempt_at=self.now,

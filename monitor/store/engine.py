@@ -12,7 +12,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
-from monitor.store import spread
+from monitor.store import driver, spread
 
 _BUSY_TIMEOUT_MILLISECONDS = 5_000
 _CACHE_KIBIBYTES = 65_536
@@ -44,7 +44,11 @@ def writing_engine(url: URL) -> Engine:
         poolclass=NullPool,
         hide_parameters=True,
         paramstyle="format",
-        connect_args={"connect_timeout": _CONNECT_TIMEOUT_SECONDS},
+        connect_args={
+            "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+            # A server, database or role may have it off: then what was answered 201 could be lost in a crash.
+            "options": _options(url, "-c synchronous_commit=on"),
+        },
     )
 
 
@@ -71,9 +75,14 @@ def reading_engine(url: URL, connections: int) -> Engine:
         isolation_level="AUTOCOMMIT",
         connect_args={
             "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-            "options": "-c default_transaction_read_only=on",
+            "options": _options(url, "-c default_transaction_read_only=on"),
         },
     )
+
+
+def _options(url: URL, ours: str) -> str:
+    """Settings of a PostgreSQL session: those in the URL, then ours, of which the last one counts."""
+    return " ".join((*url.normalized_query.get("options", ()), ours))
 
 
 def _prepare_sqlite_writer(connection: Any, _record: object) -> None:
@@ -98,7 +107,7 @@ def _prepare_sqlite_reader(connection: Any, _record: object) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    driver.run(connection, "BEGIN IMMEDIATE")
 
 
 def sqlite_version() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, exists, func, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from monitor.domain.chat import MessageKind
+from monitor.domain.due import DueStage
 from monitor.domain.vocabulary import AttemptResult, Stage
 from monitor.store.tables import (
     bookings,
@@ -43,13 +44,22 @@ class Sent:
     """A delivery, and how its attempts went."""
 
     target: str
-    state: str
-    delivered_at: int | None
-    attempts: int
-    telling_result: str | None
+    delivered_at: int | None = None
+    telling_result: str | None = None
     """A refusal, where there was one: it says more than a silence after it."""
-    target_exists: bool
-    """Whether the push subscription that it goes to is still there."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushSubscription:
+    """A push subscription that is there now. Times in milliseconds since the epoch."""
+
+    id: str
+    created_at: int
+    expires_at: int | None
+
+    def was_live(self, at: int) -> bool:
+        """Whether it was one to push to at this time."""
+        return self.created_at <= at and (self.expires_at is None or self.expires_at > at)
 
 
 @dataclass(slots=True)
@@ -60,18 +70,23 @@ class Found:
     notifications: defaultdict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     """Provider and time of each notification."""
     deliveries: defaultdict[str, list[Sent]] = field(default_factory=lambda: defaultdict(list))
+    subscriptions: defaultdict[str, list[PushSubscription]] = field(default_factory=lambda: defaultdict(list))
+    """Those of its provider."""
     listened: set[str] = field(default_factory=set)
     """Bookings whose provider had a live subscription between creation and due time."""
     target_missing: bool = False
     """Whether the table, or a column, that the stage is kept in does not exist."""
 
 
-def read(connection: Connection, stage: Stage, booking_ids: Sequence[str]) -> Found:
-    """Read what there is for a stage of these bookings."""
+def read(connection: Connection, due: Sequence[DueStage], *, pushing: bool) -> Found:
+    """Read what there is for these stages, at least one and all of one kind.
+
+    Where it is not `pushing`, no provider counts as one who has push subscriptions.
+    """
     try:
-        return _read(connection, stage, booking_ids)
+        return _read(connection, due, pushing=pushing)
     except DBAPIError:
-        if connection.invalidated or _all_there(connection, stage):
+        if connection.invalidated or _all_there(connection, due[0].stage):
             raise
         return Found(target_missing=True)
 
@@ -95,10 +110,12 @@ def _all_there(connection: Connection, stage: Stage) -> bool:
     )
 
 
-def _read(connection: Connection, stage: Stage, booking_ids: Sequence[str]) -> Found:
+def _read(connection: Connection, due: Sequence[DueStage], *, pushing: bool) -> Found:
     found = Found()
-    for start in range(0, len(booking_ids), IDS_A_QUERY):
-        ids = booking_ids[start : start + IDS_A_QUERY]
+    stage = due[0].stage
+    for start in range(0, len(due), IDS_A_QUERY):
+        some = due[start : start + IDS_A_QUERY]
+        ids = [one.booking_id for one in some]
         if stage in (Stage.CHAT_ROOM, Stage.MESSAGE):
             found.rooms.update(_rooms(connection, ids))
         if stage is Stage.NOTIFICATION:
@@ -111,6 +128,8 @@ def _read(connection: Connection, stage: Stage, booking_ids: Sequence[str]) -> F
         if stage in (Stage.NOTIFICATION, Stage.PUSH):
             for booking_id, sent in _deliveries(connection, Stage.PUSH, ids):
                 found.deliveries[booking_id].append(sent)
+            if pushing:
+                found.subscriptions.update(_subscriptions(connection, some))
         if stage is Stage.REALTIME:
             for booking_id, sent in _deliveries(connection, Stage.REALTIME, ids):
                 found.deliveries[booking_id].append(sent)
@@ -144,15 +163,29 @@ def _deliveries(connection: Connection, stage: Stage, ids: Sequence[str]) -> Ite
     query: Select[Any] = select(
         deliveries.c.booking_id,
         deliveries.c.target,
-        deliveries.c.state,
         deliveries.c.delivered_at,
-        deliveries.c.attempts,
         telling,
-        push_subscriptions.c.id.is_not(None),
-    ).outerjoin_from(deliveries, push_subscriptions, push_subscriptions.c.id == deliveries.c.target)
-    query = query.where(deliveries.c.booking_id.in_(ids), deliveries.c.stage == stage.value)
+    ).where(deliveries.c.booking_id.in_(ids), deliveries.c.stage == stage.value)
     for booking_id, *sent in connection.execute(query).all():
         yield booking_id, Sent(*sent)
+
+
+def push_subscriptions_of(
+    connection: Connection, provider_ids: Iterable[str]
+) -> defaultdict[str, list[PushSubscription]]:
+    """The push subscriptions that are there now, by provider."""
+    table = push_subscriptions.c
+    query = select(table.provider_id, table.id, table.created_at, table.expires_at)
+    found: defaultdict[str, list[PushSubscription]] = defaultdict(list)
+    for provider_id, *subscription in connection.execute(query.where(table.provider_id.in_(provider_ids))):
+        found[provider_id].append(PushSubscription(*subscription))
+    return found
+
+
+def _subscriptions(connection: Connection, due: Sequence[DueStage]) -> Iterator[tuple[str, list[PushSubscription]]]:
+    providers = {one.booking_id: one.provider_id for one in due if one.provider_id is not None}
+    found = push_subscriptions_of(connection, set(providers.values()))
+    return ((booking_id, found[provider_id]) for booking_id, provider_id in providers.items())
 
 
 def _listened(connection: Connection, ids: Sequence[str]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, true, update
 
 from monitor.domain.rows import Fields
 from monitor.domain.vocabulary import PageAction, PageState
@@ -21,7 +21,7 @@ _HANDLED = ("acknowledged", *HANDED_BACK)
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge(Single[bool]):
-    """Notes that somebody took an incident on; the first time counts. No reminder leaves from then on."""
+    """Notes that somebody took an incident on: it is acknowledged since the first time, and no reminder leaves."""
 
     dedup_key: str
     at: int
@@ -29,18 +29,11 @@ class Acknowledge(Single[bool]):
 
     def run(self, connection: Connection) -> bool:
         """Say whether it was news."""
-        number = _incident_of(connection, self.dedup_key)
-        if number is None or handled_at(connection, number) >= self.at:
-            return False
-        written = connection.execute(
-            update(incidents)
-            .where(incidents.c.number == number, incidents.c.acknowledged_at.is_(None))
-            .values(acknowledged_at=self.at)
-        ).rowcount
-        if written:
-            add_event(connection, number, self.at, "acknowledged", "pagerduty")
+        since = func.coalesce(incidents.c.acknowledged_at, self.at)
+        number = _note(connection, self.dedup_key, self.at, "acknowledged", true(), acknowledged_at=since)
+        if number is not None:
             supersede(connection, (pages.c.incident == number) & (pages.c.action == PageAction.REMINDER.value))
-        return bool(written)
+        return number is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +48,28 @@ class HandBack(Single[bool]):
 
     def run(self, connection: Connection) -> bool:
         """Say whether it was news."""
-        number = _incident_of(connection, self.dedup_key)
-        if number is None or handled_at(connection, number) >= self.at:
-            return False
-        written = connection.execute(
-            update(incidents)
-            .where(incidents.c.number == number, incidents.c.resolved_at.is_(None))
-            .values(acknowledged_at=None)
-        ).rowcount
-        if written:
-            add_event(connection, number, self.at, self.event, "pagerduty")
-        return bool(written)
+        is_open = incidents.c.resolved_at.is_(None)
+        return _note(connection, self.dedup_key, self.at, self.event, is_open, acknowledged_at=None) is not None
+
+
+def _note(
+    connection: Connection,
+    dedup_key: str,
+    at: int,
+    event: str,
+    where: ColumnElement[bool],
+    *,
+    acknowledged_at: ColumnElement[int] | None,
+) -> int | None:
+    """Write what came of an incident that is `where` it must be, and its number; None where it is no news."""
+    number = _incident_of(connection, dedup_key)
+    if number is None or handled_at(connection, number) >= at:
+        return None
+    statement = update(incidents).where(incidents.c.number == number, where).values(acknowledged_at=acknowledged_at)
+    if not connection.execute(statement).rowcount:
+        return None
+    add_event(connection, number, at, event, "pagerduty")
+    return number
 
 
 def _incident_of(connection: Connection, dedup_key: str) -> int | None:

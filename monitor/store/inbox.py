@@ -51,7 +51,10 @@ class MarkRead(Single[Fields | None]):
 
 @dataclass(frozen=True, slots=True)
 class PutPushSubscription(Single[str]):
-    """Keeps a push subscription; an endpoint belongs to the provider who gave it last."""
+    """Keeps a push subscription; an endpoint belongs to the provider who gave it last.
+
+    One that had expired comes back as a new one: nothing was owed to it in between.
+    """
 
     provider_id: str
     endpoint: str
@@ -72,7 +75,8 @@ class PutPushSubscription(Single[str]):
             "auth": self.auth,
             "expires_at": self.expires_at,
         }
-        if row is not None and row.provider_id == self.provider_id:
+        lasts = row is not None and (row.expires_at is None or row.expires_at > self.now)
+        if row is not None and row.provider_id == self.provider_id and lasts:
             connection.execute(update(push_subscriptions).where(push_subscriptions.c.id == row.id).values(values))
             return str(row.id)
         if row is not None:

@@ -43,16 +43,17 @@ _STAGES_DUE = select(
         for stage in Stage
     )
 )
+DUE_COLUMNS = (
+    stages.c.traffic,
+    bookings.c.provider_id,
+    bookings.c.customer_id,
+    stages.c.created_at,
+    stages.c.due_at,
+    bookings.c.traceparent,
+)
+"""What a DueStage holds after its booking's id and its kind, of a stage and of its booking, which may be gone."""
 _DUE = (
-    select(
-        stages.c.booking_id,
-        stages.c.traffic,
-        bookings.c.provider_id,
-        bookings.c.customer_id,
-        stages.c.created_at,
-        stages.c.due_at,
-        bookings.c.traceparent,
-    )
+    select(stages.c.booking_id, *DUE_COLUMNS)
     .outerjoin_from(stages, bookings, bookings.c.id == stages.c.booking_id)
     .where(stages.c.outcome.is_(None), stages.c.stage == bindparam("stage"), stages.c.due_at <= bindparam("due_before"))
     .order_by(stages.c.due_at)

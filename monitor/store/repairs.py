@@ -16,6 +16,8 @@ from monitor.domain.notifying import notification_row
 from monitor.domain.vocabulary import DeliveryState, RepairResult, Stage, Traffic
 from monitor.store.bookings import find
 from monitor.store.commands import Single
+from monitor.store.evidence import push_subscriptions_of
+from monitor.store.judging import DUE_COLUMNS
 from monitor.store.leases import Fence, check_fence
 from monitor.store.rows import delivery_row
 from monitor.store.statements import add_counts, insert_rows, is_one_of
@@ -39,18 +41,7 @@ class OverdueStage:
 
 
 _OVERDUE = (
-    select(
-        stages.c.booking_id,
-        stages.c.stage,
-        stages.c.traffic,
-        bookings.c.provider_id,
-        bookings.c.customer_id,
-        stages.c.created_at,
-        stages.c.due_at,
-        bookings.c.traceparent,
-        stages.c.repairs,
-        stages.c.repaired_at,
-    )
+    select(stages.c.booking_id, stages.c.stage, *DUE_COLUMNS, stages.c.repairs, stages.c.repaired_at)
     .outerjoin_from(stages, bookings, bookings.c.id == stages.c.booking_id)
     .where(
         is_one_of(stages.c.outcome, "missing", "failed"),
@@ -80,9 +71,11 @@ class RepairStage(Single[bool]):
     now: int
     chat_room_lifetime: int
     """Milliseconds."""
+    fence: Fence | None
 
     def run(self, connection: Connection) -> bool:
-        """Say of each whether there was a booking to repair."""
+        """Say whether there was a booking to repair. Raises FencedOffError, and then nothing is written."""
+        check_fence(connection, self.fence)
         provider_id = self.due.provider_id
         if provider_id is None or find(connection, self.due.booking_id) is None:
             return False
@@ -91,9 +84,9 @@ class RepairStage(Single[bool]):
                 self._repair_room(connection, provider_id)
             case Stage.NOTIFICATION:
                 self._repair_notification(connection, provider_id)
-                self._drive(connection, Stage.PUSH)
+                self._repair_pushes(connection, provider_id)
             case Stage.PUSH:
-                self._drive(connection, Stage.PUSH)
+                self._repair_pushes(connection, provider_id)
             case Stage.REALTIME:
                 self._repair_realtime(connection, provider_id)
         return True
@@ -124,6 +117,19 @@ class RepairStage(Single[bool]):
         if connection.execute(mine.limit(1)).first() is None:
             row = notification_row(new_id(self.now), provider_id, self.due.booking_id, self.now)
             insert_rows(connection, notifications, [row])
+
+    def _repair_pushes(self, connection: Connection, provider_id: str) -> None:
+        self._drive(connection, Stage.PUSH)
+        planned = select(deliveries.c.target).where(
+            deliveries.c.booking_id == self.due.booking_id, deliveries.c.stage == Stage.PUSH.value
+        )
+        known = set(connection.execute(planned).scalars())
+        rows = [
+            delivery_row(new_id(self.now), self.due.booking_id, Stage.PUSH, one.id, self.now, self.now)
+            for one in push_subscriptions_of(connection, [provider_id])[provider_id]
+            if one.id not in known and one.was_live(self.due.created_at)
+        ]
+        insert_rows(connection, deliveries, rows)
 
     def _repair_realtime(self, connection: Connection, provider_id: str) -> None:
         mine = (deliveries.c.booking_id == self.due.booking_id) & (deliveries.c.stage == Stage.REALTIME.value)

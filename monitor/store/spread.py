@@ -7,10 +7,10 @@ more than the rows; and on PostgreSQL each statement is a round trip.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Table
 
@@ -18,16 +18,17 @@ from monitor.domain.chat import MessageKind, system_message
 from monitor.domain.ledger import Counter
 from monitor.domain.notifying import notification_row
 from monitor.domain.vocabulary import Stage
+from monitor.store import driver
 from monitor.store.rows import delivery_row, stage_row
-from monitor.store.statements import Row, add_clause, array_marks, flat, pieces, values
+from monitor.store.statements import Row, add_clause, flat, pieces, plain, recordset, recordset_clause, values
 from monitor.store.tables import bookings, chat_messages, chat_rooms, counters, deliveries, notifications, stages
 
 STAGES = (Stage.CHAT_ROOM, Stage.MESSAGE, Stage.NOTIFICATION, Stage.REALTIME)
 """The stages of every booking; that of a push is there only where there is a subscription."""
 
-_OF_BOOKING = tuple(column.name for column in bookings.columns)
+_OF_BOOKING = tuple(map(plain, bookings.columns.keys()))
 COLUMNS: dict[str, type] = {
-    **{column.name: column.type.python_type for column in bookings.columns},
+    **{name: bookings.c[name].type.python_type for name in _OF_BOOKING},
     "room_id": str,
     "room_expires_at": int,
     "message_id": str,
@@ -78,13 +79,30 @@ _COUNTED = (Counter.BOOKINGS.value, _given("traffic"), _given("platform"))
 """The counter that grows with each booking."""
 
 
-def insert_bookings(connection: Connection, given: Sequence[Row]) -> None:
-    """Insert bookings with all their rows, and count them; each is one flat row, in the order of `COLUMNS`."""
-    if connection.dialect.name == "sqlite":
-        for some in pieces(given):
-            connection.exec_driver_sql(f"INSERT INTO making {values(some)}", flat(some))
-    else:
-        connection.exec_driver_sql(_postgresql_text(), tuple(map(list, zip(*given, strict=True))))
+def insert_bookings(connection: Connection, given: Sequence[Row]) -> Iterable[Row]:
+    """Insert bookings with all their rows, and count them; each is one flat row, in the order of `COLUMNS`.
+
+    Returns the push subscriptions of their providers, without those that had expired before: provider, id, endpoint,
+    public key and secret of each.
+    """
+    if connection.dialect.name != "sqlite":
+        return cast("Iterable[Row]", driver.run(connection, _postgresql_text(), (recordset(COLUMNS, given),)))
+    for some in pieces(given):
+        driver.run(connection, f"INSERT INTO making {values(some)}", flat(some))
+    providers = tuple({row[_PROVIDER] for row in given})
+    text = _subscriptions_text(", ".join("?" * len(providers)), "?")
+    return cast("Iterable[Row]", driver.run(connection, text, (*providers, min(row[_CREATED_AT] for row in given))))
+
+
+_PROVIDER, _CREATED_AT = map(list(COLUMNS).index, ("provider_id", "created_at"))
+
+
+def _subscriptions_text(providers: str, at: str) -> str:
+    """The query for the push subscriptions of these providers that had not expired at a time."""
+    return (
+        "SELECT provider_id, id, endpoint, p256dh, auth FROM push_subscriptions"  # noqa: S608 - expressions of ours
+        f" WHERE provider_id IN ({providers}) AND (expires_at IS NULL OR expires_at > {at})"
+    )
 
 
 def sqlite_setup() -> tuple[str, ...]:
@@ -100,14 +118,14 @@ def sqlite_setup() -> tuple[str, ...]:
 
 @cache
 def _postgresql_text() -> str:
-    names = ", ".join(COLUMNS)
-    given = f"SELECT * FROM unnest({array_marks(COLUMNS.values())}) AS given ({names})"  # noqa: S608 - names and marks
+    given = f"SELECT * FROM {recordset_clause(COLUMNS)}"  # noqa: S608 - names alone
     parts = [f"INSERT INTO {_target(table)} SELECT {_cells(row, 'given')} FROM given" for table, row in _rows()]  # noqa: S608 - as above
     by = ", ".join(_cell(cell, "given") for cell in _COUNTED if isinstance(cell, _Given))
     counts = f"SELECT {_cells(_COUNTED, 'given')}, count(*) FROM given GROUP BY {by} ORDER BY {by}"  # noqa: S608 - as above
     parts.append(f"INSERT INTO {_target(counters)} {counts} {add_clause(counters)}")
     named = ", ".join(f"part_{number} AS ({part})" for number, part in enumerate(parts))
-    return f"WITH given AS ({given}), {named} SELECT 1"
+    found = _subscriptions_text("SELECT provider_id FROM given", "(SELECT min(created_at) FROM given)")
+    return f"WITH given AS ({given}), {named} {found}"
 
 
 def _rows() -> Iterator[tuple[Table, Row]]:
@@ -119,7 +137,7 @@ def _cells(row: Row, source: str) -> str:
 
 
 def _target(table: Table) -> str:
-    return f"{table.name} ({', '.join(column.name for column in table.columns)})"
+    return f"{table.name} ({', '.join(table.columns.keys())})"
 
 
 def _cell(cell: Any, source: str) -> str:

@@ -188,7 +188,7 @@ CLOCK_OFFSET = _process(
     "booking_clock_offset_seconds",
     Kind.GAUGE,
     (),
-    "How far the clock of this process is ahead of the store's; behind is negative.",
+    "How far the clock of this process is ahead of the system's; behind is negative.",
 )
 WRITER_QUEUE = _process(
     "booking_writer_queue_depth", Kind.GAUGE, (), "Commands that wait for the writer at this moment."

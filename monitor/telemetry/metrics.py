@@ -215,7 +215,9 @@ booking in a currency. The windows `25s`, `30m` and `2h` are the short companion
 
 ## From the process
 
-Each replica shows its own numbers. The standard metrics `process_*` and `python_info` are served as well.
+Each replica shows its own numbers. The standard metrics `process_*` and `python_info` are served as well. The series of
+`booking_http_requests_total` and `booking_http_request_duration_seconds` appear when a route is first asked for with a
+method and answered with a class of status; all others are there from the start.
 
 {process}
 """

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from monitor.telemetry.otlp import Attribute, Exporter
 
 DEFAULT_RATIO = 0.01
-"""Share of new traces that is sampled when no OTEL_TRACES_SAMPLER is set."""
+"""Share of new traces that is sampled when neither OTEL_TRACES_SAMPLER nor OTEL_TRACES_SAMPLER_ARG is set."""
 
 _IDS = 1 << 64
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _MAX_TRACEPARENT = 512
+_SAMPLED, _UNSAMPLED = "01", "00"
 _bits = random.getrandbits  # ids have to be unique, not secret
 
 
@@ -43,7 +44,7 @@ class TraceContext:
     @property
     def traceparent(self) -> str:
         """The W3C header by which the next service, or a later step of the booking, joins the trace."""
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+        return f"00-{self.trace_id}-{self.span_id}-{_SAMPLED if self.sampled else _UNSAMPLED}"
 
 
 current: ContextVar[TraceContext | None] = ContextVar("current", default=None)
@@ -118,6 +119,13 @@ class Tracing:
     def exporting(self) -> bool:
         """Whether spans go anywhere."""
         return self._exporter is not None
+
+    def keeps(self, traceparent: str | None, *, bad: bool) -> bool:
+        """Whether a span below a stored trace context would be kept: those of sampled traces are, and all bad ones.
+
+        To be asked before a span's attributes are put together, which most bookings can do without.
+        """
+        return self._exporter is not None and traceparent is not None and (bad or traceparent.endswith(_SAMPLED))
 
     def start(self, traceparent: str | None = None) -> TraceContext:
         """Begin a span: in the caller's trace when its header is valid, else as the root of a new trace."""

@@ -32,7 +32,7 @@ class _Shortcut:
         scope["app"], scope["route"] = self._app, self._route
         try:
             response = await bookings.make_booking(Request(scope, receive))
-        except Exception as error:
+        except Exception as error:  # those that no answer is known for go on
             answer = problems.answer_for(error)
             if answer is None:
                 raise

@@ -9,9 +9,8 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
-
-import jwt
 
 from monitor.domain.times import HOUR, SECOND, Now
 from monitor.web.problems import ProblemError
@@ -81,7 +80,7 @@ class Authenticator:
         """Make a token for one provider; returns it and when it ends (milliseconds since the epoch)."""
         ends_at = self._now() + self._lifetime
         claims = {"sub": provider_id, "aud": _AUDIENCE, "exp": ends_at // SECOND}
-        return jwt.encode(claims, self._secret, _ALGORITHM), ends_at // SECOND * SECOND
+        return self._sign(claims), ends_at // SECOND * SECOND
 
     def issue_session(self, token: str) -> str:
         """Make what a browser shows in place of an API token. Raises ProblemError (401) unless `token` is one."""
@@ -89,7 +88,7 @@ class Authenticator:
         if caller is None:
             raise _unauthorized("The token is not known.")
         claims = {"sub": caller.name, "aud": _SESSION_AUDIENCE, "exp": (self._now() + SESSION_LIFETIME) // SECOND}
-        return jwt.encode(claims, self._secret, _ALGORITHM)
+        return self._sign(claims)
 
     def session(self, value: str) -> Caller:
         """Whose session it is; it ends with its time, and with the token that it was given for.
@@ -112,8 +111,15 @@ class Authenticator:
         provider_id = self._subject(token, _AUDIENCE)
         return Caller(f"provider:{provider_id}", provider_id)
 
+    def _sign(self, claims: dict[str, Any]) -> str:
+        import jwt  # noqa: PLC0415 - loaded when the first token is signed or read: most starts need none
+
+        return jwt.encode(claims, self._secret, _ALGORITHM)
+
     def _subject(self, token: str, audience: str) -> str:
         """Whom a token that we signed is about. Raises ProblemError (401)."""
+        import jwt  # noqa: PLC0415 - as above
+
         if len(token) > LONGEST_TOKEN:
             raise _unauthorized("The token is not known.")
         try:

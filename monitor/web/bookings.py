@@ -48,8 +48,9 @@ async def make_booking(request: Request) -> Response:
     key = keys[0] if keys else None
     if key is not None and not re.fullmatch(IDEMPOTENCY_KEY_PATTERN, key):
         raise invalid_field("Idempotency-Key", "has 1 to 255 characters, visible ones of ASCII")
-    made = await service.desk.make(body, trace_of(request), caller=caller.name, idempotency_key=key)
-    headers = {"Location": f"/v1/bookings/{made.booking_id}"}
+    trace = trace_of(request)
+    made = await service.desk.make(body, trace, caller=caller.name, idempotency_key=key)
+    headers = {"Location": f"/v1/bookings/{made.booking_id}", "traceresponse": trace.traceparent}
     if made.replayed:
         headers["Idempotent-Replayed"] = "true"
     return json_response(made.body, 201, headers)

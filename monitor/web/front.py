@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,7 +52,7 @@ class Front:
 
         try:
             await self._app(scope, receive, watch)
-        except Exception:
+        except Exception:  # whatever it is, it is logged, and the caller gets an answer where none has begun
             log.exception("request.failed", route=_route(scope), method=scope["method"])
             if started and not complete:
                 raise
@@ -93,15 +93,14 @@ async def read_body(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
-    parts = bytearray()
-    try:
-        async for part in request.stream():
-            parts += part
-            if len(parts) > limit:
-                raise _too_large(limit)
-    except ClientDisconnect as error:
-        raise ProblemError(400, "The body breaks off.") from error
-    return bytes(parts)
+    body = bytearray()
+    while (message := await request.receive())["type"] == "http.request":
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        if not message.get("more_body"):
+            return bytes(body)
+    raise ProblemError(400, "The body breaks off.")
 
 
 def require_json(request: Request) -> None:

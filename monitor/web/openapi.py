@@ -18,6 +18,7 @@ MAKE_BOOKING = "/v1/bookings"
 """The route that stands outside the framework's layers."""
 
 _REFERENCE = "#/components/schemas/{model}"
+_TRACE = "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$"
 _OPEN = frozenset({"/metrics", "/healthz", "/readyz"})
 """Paths that ask for no token."""
 
@@ -27,7 +28,8 @@ Bookings, the chat rooms and notifications that belong to them, and the ledger t
 Every error is a problem of RFC 9457 (`application/problem+json`). Bodies are JSON in UTF-8.
 
 `GET /v1/realtime` is a WebSocket, with the parameters of `GET /v1/realtime/events`. The service sends
-`{"type":"booking.created","id":...,"booking":{...}}`, and the client answers each with `{"type":"ack","id":...}`.
+`{"type":"booking.created","id":...,"traceparent":...,"booking":{...}}`, and the client answers each with
+`{"type":"ack","id":...}`.
 """
 
 _ALIASES = "\n".join(
@@ -87,6 +89,11 @@ def _make_booking() -> dict[str, Any]:
         "description": "The booking is on disk, with all that belongs to it.",
         "headers": {
             "Location": {"required": True, "schema": {"type": "string"}},
+            "traceresponse": {
+                "description": "The trace of this request, in the form of a W3C traceparent.",
+                "required": True,
+                "schema": {"type": "string", "pattern": _TRACE},
+            },
             "Idempotent-Replayed": {
                 "description": "There when an earlier request with this Idempotency-Key made the booking.",
                 "schema": {"type": "string", "const": "true"},

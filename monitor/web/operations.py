@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Response
 from monitor.domain.ledger import Count, Overdue
 from monitor.domain.times import optional_rfc3339, rfc3339
 from monitor.domain.vocabulary import SLIS, Stage, Traffic, Window
-from monitor.store.deliveries import Redrive
+from monitor.store.deliveries import REDRIVEN_AT_ONCE, Redrive, find_dead
 from monitor.web import schemas
 from monitor.web.context import ApiCaller, JsonRoute, ServiceHere, answer, problems
 
@@ -73,10 +73,14 @@ async def slis(service: ServiceHere, caller: ApiCaller) -> Response:
     responses=problems(413, 415),
 )
 async def redrive(body: schemas.RedriveBody, service: ServiceHere, caller: ApiCaller) -> Response:
-    """Drive dead deliveries again, from their first attempt."""
+    """Drive all dead deliveries again, from their first attempt: those that are dead now, each once."""
     _ = caller
     stage = None if body.stage is None else Stage(body.stage)
-    redriven = await service.writer.offer(Redrive(service.clock(), stage, body.booking_id))
+    dead = await service.readers.run(find_dead, stage, body.booking_id)
+    redriven = 0
+    for start in range(0, len(dead), REDRIVEN_AT_ONCE):
+        some = dead[start : start + REDRIVEN_AT_ONCE]
+        redriven += await service.writer.offer(Redrive(some, service.clock()))
     return answer({"redriven": redriven})
 
 

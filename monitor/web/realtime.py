@@ -279,7 +279,7 @@ async def _catch_up(service: Service, subscriber: Subscriber, last_id: str | Non
     except StoreUnavailableError as error:
         log.warning("realtime.catch_up_later", subscription_id=subscriber.id, error=error)
         subscriber.close()
-    except Exception:
+    except Exception:  # a fault of ours: who asked must not go on as if caught up, and it is raised where it is logged
         subscriber.close()
         raise
 

@@ -9,8 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from monitor.domain.booking import Id, Prose
 from monitor.domain.lifecycle import Response, Status
 from monitor.domain.vocabulary import DeliveryState, Outcome, Reason, Stage, Traffic
+from monitor.pipeline.push.endpoints import MAX_ENDPOINT_CHARACTERS
 
-Text = Annotated[str, Field(min_length=1, max_length=4000)]
+MAX_PUBLIC_KEY_CHARACTERS = 128
+"""Of a push subscription, in base64url; a point of the curve P-256 takes 87 or 88."""
+MAX_SECRET_CHARACTERS = 64
+"""Of a push subscription, in base64url; 16 bytes take 22 or 24."""
+MAX_ACKNOWLEDGEMENTS = 256
+"""Event ids in one request."""
+
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 Cursor = Annotated[str, Field(pattern=UUID_PATTERN)]
@@ -208,14 +215,20 @@ class ProviderToken(BaseModel):
 class PushKeys(BaseModel):
     """Keys of a push subscription, base64url."""
 
-    p256dh: Annotated[str, Field(max_length=128, json_schema_extra={"pattern": "^[A-Za-z0-9_-]{87}=?$"})]
-    auth: Annotated[str, Field(max_length=64, json_schema_extra={"pattern": "^[A-Za-z0-9_-]{22}(==)?$"})]
+    p256dh: Annotated[
+        str, Field(max_length=MAX_PUBLIC_KEY_CHARACTERS, json_schema_extra={"pattern": "^[A-Za-z0-9_-]{87}=?$"})
+    ]
+    auth: Annotated[
+        str, Field(max_length=MAX_SECRET_CHARACTERS, json_schema_extra={"pattern": "^[A-Za-z0-9_-]{22}(==)?$"})
+    ]
 
 
 class PushSubscriptionBody(BaseModel):
     """A push subscription, as a browser's `PushSubscription.toJSON()` gives it."""
 
-    endpoint: Annotated[str, Field(max_length=2048, json_schema_extra={"pattern": "^https://[^/]+/"})]
+    endpoint: Annotated[
+        str, Field(max_length=MAX_ENDPOINT_CHARACTERS, json_schema_extra={"pattern": "^https://[^/]+/"})
+    ]
     expirationTime: int | None = None  # noqa: N815 - the W3C's name
     keys: PushKeys
 
@@ -229,7 +242,7 @@ class PushSubscriptionReference(BaseModel):
 class PushEndpoint(BaseModel):
     """Names a push subscription."""
 
-    endpoint: Annotated[str, Field(max_length=2048)]
+    endpoint: Annotated[str, Field(max_length=MAX_ENDPOINT_CHARACTERS)]
 
 
 class Acknowledgements(BaseModel):
@@ -238,7 +251,7 @@ class Acknowledgements(BaseModel):
     model_config = ConfigDict(strict=True)
 
     provider_id: Id
-    ids: Annotated[list[Cursor], Field(min_length=1, max_length=256)]
+    ids: Annotated[list[Cursor], Field(min_length=1, max_length=MAX_ACKNOWLEDGEMENTS)]
 
 
 class Acknowledged(BaseModel):

@@ -3,26 +3,74 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import select
+import subprocess
+import termios
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 from support.bookings import make, row_counts
 from support.process import free_port
-from support.service import API_TOKEN, RunningService, booking_monitor, running_service
+from support.service import API_TOKEN, PROGRAM, QUICK, RunningService, booking_monitor, running_service
+from support.tools import find_tool
 from support.waiting import wait_until
 from websockets.sync.client import connect
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
+CTRL_C = b"\x03"
 STEPS = ("Booking Creation", "Chat Room Creation", "Notification Creation", "Realtime Subscription")
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[RunningService]:
-    with running_service(api_tokens=API_TOKEN) as service:
+    with running_service(api_tokens=API_TOKEN, **QUICK) as service:
         yield service
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A program in a terminal of its own."""
+
+    process: subprocess.Popen[bytes]
+    _master: int
+    _shown: bytearray = field(default_factory=bytearray)
+
+    def press(self, keys: bytes) -> None:
+        """Type something."""
+        os.write(self._master, keys)
+
+    def shown(self) -> str:
+        """All that was written so far, without what moves the cursor or colours the text."""
+        while select.select([self._master], [], [], 0)[0]:
+            self._shown.extend(os.read(self._master, 4096))
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._shown.decode(errors="replace"))
+
+
+@contextmanager
+def in_terminal(*arguments: str) -> Iterator[Terminal]:
+    """Run a command of `booking-monitor` as somebody who sits before it; it is killed in the end if it still runs."""
+    master, slave = os.openpty()
+    termios.tcsetwinsize(slave, (40, 160))
+    with subprocess.Popen(
+        # So that Ctrl-C reaches it, the terminal is not only its input and output but the one that controls it.
+        [find_tool("setsid"), "--ctty", PROGRAM, *arguments],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={"TERM": "xterm-256color"},
+    ) as process:
+        try:
+            yield Terminal(process, master)
+        finally:
+            process.kill()
+            os.close(slave)
+            os.close(master)
 
 
 def verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
@@ -115,6 +163,19 @@ def test_watch_shows_each_journey_once(service: RunningService) -> None:
     assert "t-unwatched" not in done.stdout
     assert done.stdout.count("t-watched") == 3
     assert done.stdout.count("pending") == 3
+
+
+def test_watch_shows_a_booking_and_its_outcomes_as_it_passes_until_it_is_interrupted(service: RunningService) -> None:
+    with in_terminal("watch", "--url", service.url, "--token", API_TOKEN, "--provider-id", "t-live") as watch:
+        wait_until(lambda: "No journeys yet" in watch.shown(), what="there is nothing to see yet")
+        with service.client() as client:
+            booking_id = make(client, provider_id="t-live")["booking"]["id"]
+        row = re.compile(rf"{booking_id[-12:]} +t-live +pending +([\d.]+ m?s +){{3}}exempt")
+        wait_until(lambda: row.search(watch.shown()), what="the booking is there, with its outcomes")
+        assert watch.process.poll() is None
+        watch.press(CTRL_C)
+        assert watch.process.wait(timeout=10) == 0
+        assert "Traceback" not in watch.shown()
 
 
 def test_redrive_sends_dead_deliveries_again() -> None:

@@ -18,10 +18,11 @@ import pytest
 from support.bookings import make, problem
 from support.bookkeeping import damages, half_made, miscounts, rows, store
 from support.disk import small_disk
+from support.exposition import metric
 from support.inprocess import service_in_process
 from support.postgres import postgres_server
 from support.realtime import next_event, subscribed
-from support.replicas import exposition, upgrade_store
+from support.replicas import upgrade_store
 from support.service import RunningService, running_service
 from support.skewed_service import set_clock, skewed_service
 from support.traffic import Traffic
@@ -43,17 +44,6 @@ STOP_SECONDS = 10
 def url_of(service: RunningService) -> str:
     """SQLAlchemy URL of a service's embedded store."""
     return f"sqlite:///{service.database_path}"
-
-
-def metric(service: RunningService, name: str, **labels: str) -> float:
-    """The sum of a metric over all that has these labels."""
-    found = [
-        float(line.rpartition(" ")[2])
-        for line in exposition(service).splitlines()
-        if re.match(rf"{name}(_total)?[{{ ]", line) and all(f'{key}="{value}"' in line for key, value in labels.items())
-    ]
-    assert found, f"there is no {name} with {labels}"
-    return sum(found)
 
 
 def reasons(service: RunningService) -> list[str]:
@@ -106,8 +96,8 @@ def test_a_full_disk_is_answered_503_and_costs_nothing_once_there_is_room_again(
         problem(answer, 503)
         assert answer.headers["retry-after"] == "1"
         assert client.get(f"/v1/bookings/{made[0]}").status_code == 200
-        assert metric(service, "booking_writer_errors") > 0
-        wait_until(lambda: metric(service, "booking_job_runs", result="error") > 0, what="jobs fail, and it shows")
+        assert service.metric("booking_writer_errors") > 0
+        wait_until(lambda: service.metric("booking_job_runs", result="error") > 0, what="jobs fail, and it shows")
         disk.free(service.pid)
         wait_until(lambda: client.post("/v1/bookings", json=_booking()).status_code == 201, what="it recovers")
         wait_until_judged(service)
@@ -123,7 +113,7 @@ def test_readyz_says_so_when_a_full_disk_keeps_anything_from_being_judged() -> N
     with small_disk() as disk, skewed_service(database_url=f"sqlite:///{disk.directory}/bookings.db") as service:
         assert reasons(service) == []
         disk.fill(service.pid)
-        wait_until(lambda: metric(service, "booking_job_runs", job="judge", result="error") > 0, what="judging fails")
+        wait_until(lambda: service.metric("booking_job_runs", job="judge", result="error") > 0, what="judging fails")
         set_clock(service, 61)
         wait_until(lambda: reasons(service) == ["nothing could be judged for 60 s"], what="it is not ready")
         disk.free(service.pid)
@@ -168,10 +158,10 @@ def test_a_clock_set_back_an_hour_breaks_no_due_time_and_no_window() -> None:
             assert outcomes(service, booking_id)["chat_room"] == ("good", "on_time")
         assert instants(service) == sorted(instants(service))
         wait_until(
-            lambda: metric(service, "booking_sli_events", sli="chat_room", traffic="real", window="5m") == 3,
+            lambda: service.metric("booking_sli_events", sli="chat_room", traffic="real", window="5m") == 3,
             what="all three are in the window of five minutes",
         )
-        assert metric(service, "booking_clock_offset_seconds") == pytest.approx(HOUR, abs=60)
+        assert service.metric("booking_clock_offset_seconds") == pytest.approx(HOUR, abs=60)
         assert reasons(service) == []
         with store(url_of(service)) as connection:
             assert miscounts(connection) == []
@@ -188,7 +178,7 @@ async def test_a_clock_set_ahead_an_hour_counts_everything_once_and_goes_on() ->
             set_clock(service, HOUR)
             ahead = time.time() + HOUR - 60
             await until(
-                lambda: metric(service, "booking_ledger_snapshot_timestamp_seconds") > ahead, "the service follows"
+                lambda: service.metric("booking_ledger_snapshot_timestamp_seconds") > ahead, "the service follows"
             )
             second = (await asyncio.to_thread(make, client))["booking"]
             await subscription.send(_ack(await next_event(subscription)))
@@ -290,7 +280,7 @@ async def test_what_is_deleted_behind_its_back_is_judged_missing_repaired_and_st
             await asyncio.to_thread(wait_until_judged, service)
             repairable = sum(len(stages) for table, stages in hurt.items() if table != "bookings")
             await until(
-                lambda: metric(service, "booking_repairs", result="repaired") == repairable, "what can be is made good"
+                lambda: service.metric("booking_repairs", result="repaired") == repairable, "what can be is made good"
             )
         for table, booking_id in made.items():
             reason = "target_missing" if table == "bookings" else "never_attempted"
@@ -299,8 +289,8 @@ async def test_what_is_deleted_behind_its_back_is_judged_missing_repaired_and_st
         for sli, missing in (("chat_room", 2), ("notification", 1), ("realtime", 1)):
             labels = {"sli": sli, "outcome": "missing"}
             outcomes_of = "booking_sli_outcomes"
-            assert metric(service, outcomes_of, reason="never_attempted", **labels) == missing
-            assert metric(service, outcomes_of, reason="target_missing", **labels) == 1
+            assert service.metric(outcomes_of, reason="never_attempted", **labels) == missing
+            assert service.metric(outcomes_of, reason="target_missing", **labels) == 1
         with store(url_of(service)) as connection:
             assert [line for line in half_made(connection) if made["bookings"] not in line] == []
             assert [line for line in miscounts(connection) if line.startswith("sli")] == []
@@ -317,7 +307,7 @@ def test_a_database_that_another_program_locks_is_answered_503_until_it_lets_go(
             problem(answer, 503)
             assert answer.headers["retry-after"] == "1"
             assert client.get(f"/v1/bookings/{made}").status_code == 200
-            wait_until(lambda: metric(service, "booking_job_runs", result="error") > 0, what="jobs fail, and it shows")
+            wait_until(lambda: service.metric("booking_job_runs", result="error") > 0, what="jobs fail, and it shows")
             outside.execute("ROLLBACK")
         wait_until(lambda: client.post("/v1/bookings", json=_booking()).status_code == 201, what="it recovers")
         wait_until_judged(service)
@@ -419,7 +409,4 @@ def _is_heard(client: httpx.Client, booking_id: str) -> bool:
 
 
 async def _runs(api: httpx.AsyncClient, job: str, result: str, least: int) -> bool:
-    text = (await api.get("/metrics")).text
-    found = re.search(rf'^booking_job_runs_total{{job="{job}",result="{result}"}} (\S+)$', text, re.MULTILINE)
-    assert found is not None
-    return float(found[1]) >= least
+    return metric((await api.get("/metrics")).text, "booking_job_runs", job=job, result=result) >= least

@@ -14,6 +14,7 @@ from support.loopback_service import loopback_service
 from support.push_receiver import Answer, Fault, PushReceiver
 from support.realtime import api_of, book, delivered, journey_of, journey_when, outcome_of, provider_token
 from support.service import API_TOKEN, RunningService, running_service
+from support.store import Alter
 from support.waiting import eventually
 
 from monitor.pipeline.push.endpoints import AllowedHosts
@@ -199,6 +200,30 @@ async def test_a_refused_push_is_dead_the_notification_has_failed_and_a_redrive_
     assert results(journey) == ["rejected", "ok"]
     assert outcome_of(journey, "notification") == ("failed", "push_rejected")
     assert (await running.api.post("/v1/deliveries/redrive", json={})).json() == {"redriven": 0}
+
+
+async def test_a_push_that_vanished_from_the_outbox_is_missed_and_made_good(
+    receiver: PushReceiver, tmp_path: Path
+) -> None:
+    receiver.answer_with(Answer(fault=Fault.HANG))
+    async with pushing(receiver, tmp_path, repair_attempts=3) as running:
+        await subscribe(running.api, receiver, "t-17")
+        booking_id = await book(running.api, "t-17")
+        assert await running.service.writer.submit(Alter("DELETE FROM deliveries WHERE stage = 'push'", {})) == 1
+        journey = await judged(running.api, booking_id)
+        assert outcome_of(journey, "notification") == ("missing", "never_attempted")
+        await journey_when(
+            running.api,
+            booking_id,
+            lambda found: found["delivery"].get("push", {}).get("state") == "delivered",
+            what="the push is made good",
+        )
+        line = 'booking_repairs_total{stage="notification",result="repaired"} 1'
+
+        async def counted() -> bool:
+            return line in (await running.api.get("/metrics")).text
+
+        await eventually(counted, what="the repair is counted")
 
 
 async def test_one_browser_that_accepts_is_enough(receiver: PushReceiver, running: InProcess) -> None:

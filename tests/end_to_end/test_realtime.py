@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import socket as sockets
 import struct
 import time
@@ -17,6 +16,7 @@ from uuid import uuid4
 import httpx
 import psutil
 import pytest
+from support.exposition import metric
 from support.realtime import (
     acknowledge,
     api_of,
@@ -100,10 +100,7 @@ def handshake(service: RunningService, path: str, provider: str, token: str) -> 
 
 async def live(api: httpx.AsyncClient, transport: str) -> float:
     """How many subscribers are connected."""
-    text = (await api.get("/metrics")).text
-    found = re.search(rf'^booking_realtime_subscriptions{{transport="{transport}"}} (\S+)$', text, re.MULTILINE)
-    assert found is not None
-    return float(found[1])
+    return metric((await api.get("/metrics")).text, "booking_realtime_subscriptions", transport=transport)
 
 
 def at(text: str) -> float:

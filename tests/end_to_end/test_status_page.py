@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from support.bookings import make
 from support.browser import DESK, PHONE, chromium, faults, opened
 from support.process import free_port
-from support.service import API_TOKEN, RunningService, running_service
+from support.service import API_TOKEN, QUICK, RunningService, running_service
 from support.waiting import wait_until
 from websockets.sync.client import connect
 
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     import httpx
     from playwright.sync_api import Browser
 
-QUICK: dict[str, Any] = {
-    "grace_chat_room": 1,
-    "grace_notification": 1,
-    "grace_realtime": 1,
-    "settle": 0.2,
-    "acknowledge_timeout": 0.5,
-    "evaluation_interval": 1,
-}
 UNREACHABLE: dict[str, Any] = {
     "webhook_url": f"http://127.0.0.1:{free_port()}/",
     "webhook_secret": "a-secret-of-these-tests",

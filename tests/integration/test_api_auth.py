@@ -32,12 +32,6 @@ def service() -> Iterator[RunningService]:
 
 
 @pytest.fixture(scope="module")
-def client(service: RunningService) -> Iterator[httpx.Client]:
-    with service.client() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def nobody(service: RunningService) -> Iterator[httpx.Client]:
     """A client that shows no token unless a request brings one."""
     with service.client() as client:

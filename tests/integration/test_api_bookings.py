@@ -25,12 +25,6 @@ def service() -> Iterator[RunningService]:
         yield service
 
 
-@pytest.fixture(scope="module")
-def client(service: RunningService) -> Iterator[httpx.Client]:
-    with service.client() as client:
-        yield client
-
-
 def tomorrow() -> str:
     return (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

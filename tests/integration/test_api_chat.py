@@ -11,21 +11,7 @@ from support.service import RunningService, running_service
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[RunningService]:
-    with running_service() as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def client(service: RunningService) -> Iterator[httpx.Client]:
-    with service.client() as client:
-        yield client
 
 
 def say(client: httpx.Client, room_id: str, **fields: Any) -> httpx.Response:

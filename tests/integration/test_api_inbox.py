@@ -29,12 +29,6 @@ def service() -> Iterator[RunningService]:
         yield service
 
 
-@pytest.fixture(scope="module")
-def client(service: RunningService) -> Iterator[httpx.Client]:
-    with service.client() as client:
-        yield client
-
-
 def text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 

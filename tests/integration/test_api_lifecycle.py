@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.bookings import make, problem
-from support.service import RunningService, running_service
+from support.service import running_service
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
 
 STANDING = {
@@ -26,18 +24,6 @@ STANDING = {
 """Every way that a booking can go, and where it then stands."""
 LEGAL = {(): {"accept", "decline", "cancel"}, ("accept",): {"cancel", "complete"}}
 ACTIONS = ("accept", "decline", "cancel", "complete")
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[RunningService]:
-    with running_service() as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def client(service: RunningService) -> Iterator[httpx.Client]:
-    with service.client() as client:
-        yield client
 
 
 def take(client: httpx.Client, booking_id: str, action: str) -> httpx.Response:

@@ -34,18 +34,6 @@ ROUTES_WITH_A_BODY = (
 )
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[RunningService]:
-    with running_service() as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def client(service: RunningService) -> Iterator[httpx.Client]:
-    with service.client() as client:
-        yield client
-
-
 def pieces(size: int) -> Iterator[bytes]:
     """A body whose length is not declared."""
     for _ in range(size // 8192):

@@ -36,12 +36,6 @@ def service() -> Iterator[RunningService]:
 
 
 @pytest.fixture(scope="module")
-def client(service: RunningService) -> Iterator[httpx.Client]:
-    with service.client() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def document(client: httpx.Client) -> dict[str, Any]:
     found: dict[str, Any] = client.get("/openapi.json").json()
     return found

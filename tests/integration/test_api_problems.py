@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
 import structlog
 from support.bookings import booking, problem, wrong_fields
-from support.service import RunningService, running_service
 
 from monitor.clock import Clock
 from monitor.service import Service
 from monitor.settings import Settings
 from monitor.web.app import create_app
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 NO_ID = "00000000-0000-0000-0000-000000000000"
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[RunningService]:
-    with running_service() as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def client(service: RunningService) -> Iterator[httpx.Client]:
-    with service.client() as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from support.bookings import make, row_counts
+from support.lost_answers import lossy_way
 from support.process import free_port
 from support.service import API_TOKEN, RunningService, running_service
 from typer.testing import CliRunner
 
 from monitor.cli import app
 from monitor.cli.common import FAILED, MISUSED
+from monitor.store.deliveries import REDRIVEN_AT_ONCE
 from monitor.store.engine import EmbeddedLock, parse_url
 from monitor.store.revision import NEWEST
 
@@ -30,12 +34,13 @@ def service() -> Iterator[RunningService]:
 
 
 @pytest.fixture
-def stranger() -> Iterator[str]:
-    """URL of a web server that is no booking-monitor."""
+def stranger(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a web server that is no booking-monitor, and answers everything with 200 or with what a test says."""
+    status = getattr(request, "param", 200)
 
     class Stranger(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(b"<html>")
 
@@ -51,6 +56,16 @@ def stranger() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@contextmanager
+def altered(service: RunningService, undo: str) -> Iterator[Callable[[str], object]]:
+    """Change the store of a running service behind its back, and undo it at the end."""
+    with closing(sqlite3.connect(service.database_path, isolation_level=None)) as connection:
+        try:
+            yield connection.execute
+        finally:
+            connection.execute(undo)
 
 
 def test_db_upgrade_makes_the_tables_once(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -127,6 +142,43 @@ def test_check_fails_with_its_reason_where_it_is_not_let_in(service: RunningServ
     assert "Booking Creation: POST /v1/bookings answered 401, not 201" in result.output
 
 
+def test_check_names_the_one_step_that_fails_and_cleans_up_all_the_same(service: RunningService) -> None:
+    before = row_counts(service.database_path)
+    with altered(service, "DROP TRIGGER swallow") as alter:
+        alter("CREATE TRIGGER swallow BEFORE INSERT ON notifications BEGIN SELECT RAISE(IGNORE); END")
+        result = RUNNER.invoke(app, ["check", "--url", service.url, "--token", API_TOKEN, "--timeout", "1"])
+    assert result.exit_code == FAILED
+    assert [line.split()[-1] == "FAIL" for line in result.stdout.splitlines()[:4]] == [False, False, True, False]
+    assert result.stdout.splitlines()[5:] == ["Notification Creation: not seen within 1 s"]
+    assert row_counts(service.database_path) == before
+
+
+def test_check_removes_its_booking_though_it_never_heard_of_it(service: RunningService) -> None:
+    before = row_counts(service.database_path)
+    with lossy_way(service.port, b"POST /v1/bookings ", times=1) as way:
+        result = RUNNER.invoke(app, ["check", "--url", way.url, "--token", API_TOKEN, "--timeout", "1"])
+    assert way.lost == 1
+    assert result.exit_code == FAILED
+    assert "Booking Creation: ReadTimeout" in result.stdout
+    assert result.stderr == ""
+    assert row_counts(service.database_path) == before
+
+
+def test_check_says_that_it_may_have_left_a_booking_behind() -> None:
+    with (
+        running_service() as service,
+        lossy_way(service.port, b"POST /v1/bookings ", times=2) as way,
+    ):
+        command = ["check", "--url", way.url, "--timeout", "1"]
+        result = RUNNER.invoke(app, command)
+        report = json.loads(RUNNER.invoke(app, [*command, "--json"]).stdout)
+        made = row_counts(service.database_path)["bookings"]
+    assert result.exit_code == FAILED
+    assert "synthetic booking, if there is one, could not be removed: ReadTimeout" in result.stderr
+    assert made == 1, "asked twice, the service made one booking"
+    assert report["left_behind"] is None
+
+
 def test_check_fails_where_nobody_listens() -> None:
     result = RUNNER.invoke(app, ["check", "--url", f"http://127.0.0.1:{free_port()}", "--timeout", "1"])
     assert result.exit_code == FAILED
@@ -134,8 +186,12 @@ def test_check_fails_where_nobody_listens() -> None:
     assert errors == ["Booking Creation", "Chat Room Creation", "Notification Creation", "Realtime Subscription"]
 
 
+@pytest.mark.parametrize("stranger", [200, 201], indirect=True)
 def test_check_fails_at_a_stranger(stranger: str) -> None:
-    assert RUNNER.invoke(app, ["check", "--url", stranger, "--timeout", "1"]).exit_code == FAILED
+    result = RUNNER.invoke(app, ["check", "--url", stranger, "--timeout", "1"])
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == FAILED
+    assert result.stdout.count("FAIL") == 4
 
 
 def test_check_refuses_what_is_no_url() -> None:
@@ -163,6 +219,21 @@ def test_redrive_says_how_many_deliveries_it_drives(service: RunningService) -> 
     refused = RUNNER.invoke(app, ["redrive", "--url", service.url, "--token", API_TOKEN, "--stage", "chat_room"])
     assert refused.exit_code == FAILED
     assert f"{service.url} answered 422: " in refused.stderr
+
+
+def test_redrive_drives_all_that_are_dead_however_many(service: RunningService) -> None:
+    count = 2 * REDRIVEN_AT_ONCE + 1
+    with service.client() as client, altered(service, "DELETE FROM deliveries WHERE id LIKE 'dead-%'") as alter:
+        booking_id = make(client, provider_id="t-dead")["booking"]["id"]
+        alter(
+            f"""WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+            INSERT INTO deliveries (id, booking_id, stage, target, state, attempts, created_at, attempts_before)
+            SELECT 'dead-' || i, '{booking_id}', 'realtime', 't-dead', 'dead', 12, 1, 0 FROM n"""  # noqa: S608 - ours
+        )
+        result = RUNNER.invoke(app, ["redrive", "--url", service.url, "--token", API_TOKEN])
+        assert (result.exit_code, result.output) == (0, f"{count} deliveries are being driven again\n")
+        again = RUNNER.invoke(app, ["redrive", "--url", service.url, "--token", API_TOKEN])
+        assert again.output == "0 deliveries are being driven again\n"
 
 
 @pytest.mark.parametrize("words", [["watch", "--once"], ["redrive"]])

@@ -108,11 +108,11 @@ def test_a_running_instance_is_put_under_load_with_its_token(guarded: Site) -> N
     made = int(taken[1].replace(",", ""))
     assert made > 0
     wait_until(
-        lambda: guarded.metric('booking_bookings_total{traffic="real",platform="embedded"}') >= made,
+        lambda: guarded.metric("booking_bookings", traffic="real", platform="embedded") >= made,
         what="the ledger has them",
     )
     wait_until(
-        lambda: guarded.metric('booking_delivery_attempts_total{stage="realtime",result="ok"}') > 0,
+        lambda: guarded.metric("booking_delivery_attempts", stage="realtime", result="ok") > 0,
         what="providers acknowledged",
     )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.bounds import poisson_nats, smallest_failing_count
 from support.objectives import FILE, OBJECTIVES, OBJECTIVES_TEXT, RULES
 from support.promtool import History, play, selector
 
@@ -22,7 +23,7 @@ from monitor.alerting.prometheus_rules import write
 from monitor.domain.alert_conditions import Signals, advance_all, conditions
 from monitor.domain.ledger import Count, Mark, Overdue, Snapshot
 from monitor.domain.objectives import CRITICAL_RATES, TRAFFIC_ABSENT, AlertKey
-from monitor.domain.statistics import chernoff_nats, poisson_lower_tail, poisson_nats, smallest_failing_count
+from monitor.domain.statistics import chernoff_nats, poisson_lower_tail
 from monitor.domain.vocabulary import AlertState, Drift, PageChannel, PageState, Severity, Stage, Traffic, Window
 
 if TYPE_CHECKING:

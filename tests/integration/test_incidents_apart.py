@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.memory_channel import MemoryChannel
 from support.store import Store, open_store
-from support.watch import STEP, Watch
+from support.watch import OUTAGE_KEY, Watch, outage
 
 from monitor.domain.times import MINUTE
 from monitor.domain.vocabulary import Stage
@@ -15,7 +14,6 @@ from monitor.domain.vocabulary import Stage
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-KEY = "booking-monitor/test/BookingChatRoomCreationLow/chat_room/real/1"
 OTHER = "booking-monitor/test/BookingNotificationDeliveryLow/notification/real/2"
 
 
@@ -27,20 +25,14 @@ async def store(sqlite_url: str) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def watch(store: Store) -> Watch:
-    """An outage of which PagerDuty was just told."""
-    watch = Watch(store, [MemoryChannel()])
-    await watch.step()
-    watch.failing = True
-    await watch.go_on(STEP)
-    assert watch.said() == [("trigger", KEY)]
-    return watch
+    return await outage(store)
 
 
 async def test_an_incident_ends_although_a_line_of_its_timeline_is_gone(watch: Watch, store: Store) -> None:
     await store.alter("DELETE FROM incident_events WHERE position = 0")
     watch.failing = False
     await watch.go_on(10 * MINUTE)
-    assert watch.said() == [("trigger", KEY), ("resolve", KEY)]
+    assert watch.said() == [("trigger", OUTAGE_KEY), ("resolve", OUTAGE_KEY)]
 
 
 async def test_an_incident_that_cannot_be_written_keeps_no_other_back_and_is_no_complete_evaluation(
@@ -52,10 +44,10 @@ async def test_an_incident_that_cannot_be_written_keeps_no_other_back_and_is_no_
     complete_at = watch.evaluator.complete_at
     watch.slis = [Stage.NOTIFICATION]
     await watch.go_on(10 * MINUTE)
-    assert watch.said() == [("trigger", KEY), ("trigger", OTHER)]
+    assert watch.said() == [("trigger", OUTAGE_KEY), ("trigger", OTHER)]
     assert watch.evaluator.complete_at < store.clock() - MINUTE
     assert watch.evaluator.complete_at >= complete_at
     await store.alter("DROP TRIGGER broken")
     await watch.go_on(10 * MINUTE)
-    assert watch.said()[-1] == ("resolve", KEY)
+    assert watch.said()[-1] == ("resolve", OUTAGE_KEY)
     assert watch.evaluator.complete_at == store.clock()

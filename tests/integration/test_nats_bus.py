@@ -18,12 +18,14 @@ from monitor.pipeline.realtime.nats_bus import NatsBus, subject_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 BOOKING = {"id": "b-1", "customer_name": 'Sam "Ö" \\ \u2028', "price_minor": 35_000_000, "notes": None}
 
 
 def event(number: int = 1, size: int = 0) -> Event:
     booking = orjson.dumps({**BOOKING, "extra": "x" * size})
-    return Event(f"event-{number}", f"booking-{number}", "t-17", 1, booking, "0af7651916cd43dd8448eb211c80319c")
+    return Event(f"event-{number}", f"booking-{number}", "t-17", 1, booking, TRACEPARENT)
 
 
 class Replica:
@@ -119,6 +121,32 @@ async def test_what_is_no_message_of_ours_is_ignored(nats: NatsServer, garbage: 
         await a.bus.publish([event(1)])
         await b.heard_of(1)
         assert {found.id for found in b.heard} == {"event-0", "event-1"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "taken"),
+    [
+        (TRACEPARENT, TRACEPARENT),
+        (f"cc-{TRACE_ID}-b7ad6b7169203331-03-more", TRACEPARENT),
+        (TRACE_ID, None),
+        ('","booking":{},"x":"', None),
+        (None, None),
+    ],
+    ids=["ours", "a later version", "the id alone", "no trace", "none"],
+)
+async def test_an_event_of_a_replica_of_another_version_arrives_and_only_a_trace_context_is_taken_for_one(
+    nats: NatsServer, sent: str | None, taken: str | None
+) -> None:
+    async with joined(nats, "a", "b") as (a, b):
+        await until_heard(a, b)
+        async with await connect(nats.url) as other:
+            events = [["event-1", "booking-1", "t-17", 1, BOOKING, sent]]
+            await other.publish(subject_of("test"), orjson.dumps({"from": "c", "events": events}))
+            await other.flush()
+        await b.heard_of(1)
+    [heard] = [found for found in b.heard if found.id == "event-1"]
+    assert heard.traceparent == taken
+    assert orjson.loads(heard.frame)["booking"] == BOOKING
 
 
 async def test_two_installations_that_share_a_nats_do_not_hear_each_other(nats: NatsServer) -> None:

@@ -6,7 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from support.store import TERMS, Store, open_store
+from structlog.testing import capture_logs
+from support.otlp_collector import attributes, collecting
+from support.store import SAMPLED, TERMS, Store
 
 from monitor.domain.retry import RetryPolicy
 from monitor.domain.times import HOUR, SECOND
@@ -15,6 +17,7 @@ from monitor.pipeline.realtime.bus import NoBus
 from monitor.pipeline.realtime.hub import Event, Hub, Subscriber
 from monitor.pipeline.realtime.relay import PARK_AFTER, RealtimeRelay
 from monitor.store.writer import StoreUnavailableError
+from monitor.telemetry.tracing import Tracing, configure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,12 +29,6 @@ TIMEOUT = TERMS.acknowledge_timeout
 ATTEMPTS = 3
 NOW = 0.0
 """Seconds to wait for an event that is already there, or is not."""
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
 
 
 class Interrupted:
@@ -53,7 +50,7 @@ class Interrupted:
 class Bench:
     """A relay with what belongs to it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, tracing: Tracing | None = None) -> None:
         self.store = store
         self.writer = Interrupted(store)
         self.relay = RealtimeRelay(
@@ -66,6 +63,7 @@ class Bench:
             acknowledge_timeout=TIMEOUT,
             replay_window=HOUR,
             replica="r-1",
+            tracing=tracing or configure("booking-monitor", "1.0.0", {}),
         )
 
     async def connect(self, name: str = "phone", last_id: str | None = None) -> Subscriber:
@@ -232,3 +230,39 @@ async def test_a_device_that_returns_gets_what_came_after_the_last_event_it_saw(
 async def test_an_id_that_is_none_of_an_event_is_an_error(bench: Bench, last_id: str) -> None:
     with pytest.raises(ValueError, match="UUID"):
         await bench.connect(last_id=last_id)
+
+
+async def test_only_what_was_acknowledged_nowhere_is_told_as_unmatched(store: Store, bench: Bench) -> None:
+    await bench.connect()
+    elsewhere, nowhere = await bench.book(), await bench.book()
+    other = Bench(store)
+    assert await other.relay.acknowledge_later("t-1", [elsewhere.event_id]) == 1
+    store.clock.advance(TIMEOUT)
+    with capture_logs() as lines:
+        await bench.relay.sweep()
+    assert [(line["event"], line["event_id"]) for line in lines] == [("realtime.unmatched", nowhere.event_id)]
+
+
+async def test_a_delivery_is_traced_from_when_it_was_sent_or_from_its_making_if_another_replica_sent_it(
+    store: Store,
+) -> None:
+    with collecting() as collector:
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_SAMPLER": "always_on"}
+        tracing = configure("booking-monitor", "1.0.0", environment)
+        bench = Bench(store, tracing)
+        phone = await bench.connect()
+        ours, others = await store.make(traceparent=SAMPLED), await store.make(traceparent=SAMPLED)
+        made_at = store.clock()
+        sent_at = store.clock.advance(40)
+        for send, made in ((bench.relay.dispatch, ours), (bench.relay.receive, others)):
+            send(Event(made.event_id, made.command.booking_id, "t-1", 1, b"{}", SAMPLED))
+        answered_at = store.clock.advance(60)
+        for event_id in await taken(phone):
+            assert bench.relay.acknowledge(phone, event_id)
+        await store.make()  # goes through the writer behind the acknowledgements
+        await asyncio.to_thread(tracing.shutdown, 10)
+        spans = {attributes(one).get("delivery.id"): one for one in collector.received()}
+    for made, begun in ((ours, sent_at), (others, made_at)):
+        span = spans[made.event_id]
+        assert (span.name, span.start_time_unix_nano // 10**6) == ("realtime.delivery", begun)
+        assert span.end_time_unix_nano // 10**6 == answered_at

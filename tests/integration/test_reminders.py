@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.memory_channel import MemoryChannel
 from support.objectives import OBJECTIVES
 from support.store import NOON, Store, open_store
-from support.watch import STEP, Watch
+from support.watch import OUTAGE_KEY, STEP, Watch, outage
 
 from monitor.alerting.channels import SendResult
 from monitor.domain.objectives import CRITICAL_RATES, Maintenance
@@ -22,30 +22,15 @@ from monitor.store.alerts import IncidentChange, PlannedPage, RecordEvaluation, 
 from monitor.store.handling import HANDED_BACK, Acknowledge, HandBack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from monitor.alerting.channels import Page
     from monitor.domain.rows import Fields
 
 EVERY = 30 * MINUTE
-KEY = "booking-monitor/test/BookingChatRoomCreationLow/chat_room/real/1"
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as store:
-        yield store
 
 
 @pytest.fixture
 async def watch(store: Store) -> Watch:
-    """An outage of which PagerDuty was just told."""
-    watch = Watch(store, [MemoryChannel()])
-    await watch.step()
-    watch.failing = True
-    await watch.go_on(STEP)
-    assert watch.said() == [("trigger", KEY)]
-    return watch
+    return await outage(store)
 
 
 def actions(watch: Watch, channel: PageChannel = PageChannel.PAGERDUTY) -> list[str]:
@@ -59,18 +44,18 @@ async def timeline(store: Store) -> list[Fields]:
 
 
 async def acknowledge(store: Store) -> None:
-    assert await store.submit(Acknowledge(KEY, store.clock.advance(SECOND)))
+    assert await store.submit(Acknowledge(OUTAGE_KEY, store.clock.advance(SECOND)))
 
 
 async def hand_back(store: Store, event: str = "unacknowledged") -> None:
-    assert await store.submit(HandBack(KEY, store.clock.advance(SECOND), event))
+    assert await store.submit(HandBack(OUTAGE_KEY, store.clock.advance(SECOND), event))
 
 
 async def test_a_page_that_nobody_acknowledges_is_repeated_at_its_interval_under_its_key(watch: Watch) -> None:
     await watch.go_on(EVERY - STEP)
     assert actions(watch) == ["trigger"]
     await watch.go_on(STEP)
-    assert watch.said() == [("trigger", KEY), ("reminder", KEY)]
+    assert watch.said() == [("trigger", OUTAGE_KEY), ("reminder", OUTAGE_KEY)]
     await watch.go_on(EVERY - STEP)
     assert len(watch.said()) == 2
     await watch.go_on(STEP)
@@ -162,11 +147,11 @@ async def test_an_acknowledgement_that_comes_while_a_reminder_is_decided_still_s
     watch: Watch, store: Store
 ) -> None:
     await acknowledge(store)
-    reminder = PlannedPage("pagerduty", PageAction.REMINDER.value, KEY, "{}")
+    reminder = PlannedPage("pagerduty", PageAction.REMINDER.value, OUTAGE_KEY, "{}")
     change = IncidentChange(1, CRITICAL_RATES[0], "{}", pages=(reminder,))
     await store.submit(RecordEvaluation({}, (change,), store.clock(), None))
     assert await store.value("SELECT count(*) FROM pages WHERE action = 'reminder'") == 0
-    assert watch.said() == [("trigger", KEY)]
+    assert watch.said() == [("trigger", OUTAGE_KEY)]
 
 
 async def test_a_page_that_is_not_accepted_yet_needs_no_reminder(store: Store) -> None:
@@ -200,10 +185,10 @@ async def test_nobody_is_reminded_of_a_frozen_alert_before_it_thaws(watch: Watch
     else:
         watch.judged = False
         await watch.go_on(EVERY + STEP)
-        assert ("reminder", KEY) not in watch.said()
+        assert ("reminder", OUTAGE_KEY) not in watch.said()
         watch.judged = True
         await watch.go_on(STEP)
-    assert ("reminder", KEY) in watch.said()
+    assert ("reminder", OUTAGE_KEY) in watch.said()
 
 
 async def test_where_reminders_are_off_there_are_none(store: Store) -> None:
@@ -232,7 +217,7 @@ async def test_what_happens_at_the_receiver_after_the_end_changes_nothing(watch:
     watch.failing = False
     await watch.go_on(2 * MINUTE)
     assert actions(watch) == ["trigger", "resolve"]
-    assert not await store.submit(HandBack(KEY, store.clock(), "closed by hand"))
+    assert not await store.submit(HandBack(OUTAGE_KEY, store.clock(), "closed by hand"))
     assert [event["event"] for event in await timeline(store)][-1] == "page sent"
 
 
@@ -253,6 +238,8 @@ async def test_whatever_the_order_in_which_word_arrives_the_latest_event_decides
         watch.failing = True
         await watch.go_on(STEP)
         for event, at in arriving:
-            await store.submit(Acknowledge(KEY, at) if event == "acknowledged" else HandBack(KEY, at, event))
+            await store.submit(
+                Acknowledge(OUTAGE_KEY, at) if event == "acknowledged" else HandBack(OUTAGE_KEY, at, event)
+            )
         taken = await store.value("SELECT acknowledged_at FROM incidents") is not None
         assert taken == (events[-1] == "acknowledged")

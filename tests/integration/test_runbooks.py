@@ -15,7 +15,7 @@ import typer.main
 import yaml
 from support.bookings import make
 from support.objectives import RULES
-from support.service import API_TOKEN, running_service
+from support.service import API_TOKEN, QUICK, running_service
 from support.waiting import wait_until
 
 from monitor.alerting.prometheus_rules import WATCHDOG
@@ -90,8 +90,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pat
     """Where, and with which variables, somebody follows a runbook: one booking was made and judged."""
     folder = tmp_path_factory.mktemp("runbooks")
     shutil.copytree(RULES, folder / "rules")
-    quick: dict[str, Any] = {"grace_chat_room": 1, "grace_notification": 1, "grace_realtime": 1, "settle": 0.2}
-    with running_service(api_tokens=API_TOKEN, provider_token_secret="s" * 32, **quick) as service:
+    with running_service(api_tokens=API_TOKEN, provider_token_secret="s" * 32, **QUICK) as service:
         with service.client() as client:
             booking = make(client)["booking"]["id"]
             wait_until(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -15,16 +14,7 @@ from monitor.domain.vocabulary import Stage
 from monitor.store import bookings, inbox, journeys
 from monitor.store.bookings import KeyReusedError, Made, MakeBooking
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 PARTS = ("bookings", "chat_rooms", "chat_messages", "notifications", "deliveries", "stages")
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
 
 
 async def sizes(store: Store) -> dict[str, int]:

@@ -21,6 +21,7 @@ from monitor.store.deliveries import (
     ParkUnheard,
     RecordAttempt,
     Redrive,
+    find_dead,
     find_events,
     find_push_targets,
     missed_events,
@@ -31,19 +32,13 @@ from monitor.store.statements import insert_rows
 from monitor.store.tables import bookings, counters, deliveries, delivery_attempts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from sqlalchemy import Connection
 
     from monitor.store.deliveries import Claimed
 
 LEASE = 4000
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
 
 
 async def claim(store: Store, stage: Stage = Stage.REALTIME, limit: int = 100, *targets: str) -> list[Claimed]:
@@ -172,12 +167,14 @@ async def test_the_dead_are_driven_again_with_a_fresh_budget(store: Store) -> No
         await store.submit(RecordAttempt(event, NOON, AttemptResult.UNACKNOWLEDGED, NOON + 1))
         await store.submit(RecordAttempt(event, NOON, AttemptResult.UNACKNOWLEDGED))
     alive = (await store.make()).event_id
-    assert await store.submit(Redrive(store.clock(), Stage.PUSH)) == 0
-    assert await store.submit(Redrive(store.clock(), limit=1)) == 1
     booking_id = (await delivery(store, events[2]))["booking_id"]
-    assert await store.submit(Redrive(store.clock(), Stage.REALTIME, booking_id)) == 1
-    assert await store.submit(Redrive(store.clock())) == 1
-    assert await store.submit(Redrive(store.clock())) == 0
+    assert await store.readers.run(find_dead, Stage.PUSH, None) == []
+    assert await store.readers.run(find_dead, Stage.REALTIME, booking_id) == [events[2]]
+    assert sorted(await store.readers.run(find_dead, None, None)) == events
+    assert await store.submit(Redrive(events[:2], store.clock())) == 2
+    assert await store.readers.run(find_dead, None, None) == [events[2]]
+    assert await store.submit(Redrive([*events, alive], store.clock())) == 1
+    assert await store.readers.run(find_dead, None, None) == []
     claimed = await claim(store)
     assert [(one.id, one.attempts, one.attempts_before) for one in claimed] == [(event, 2, 2) for event in events]
     assert (await delivery(store, alive))["state"] == "pending"

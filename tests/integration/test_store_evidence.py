@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.store import NOON, Store, open_store
+from support.store import NOON, Store
 
 from monitor.domain.judgement import Verdict, judge
 from monitor.domain.vocabulary import AttemptResult, Outcome, Reason, Stage
+from monitor.platforms.embedded import EmbeddedPlatform
 from monitor.store.deliveries import RecordAttempt
 from monitor.store.evidence import IDS_A_QUERY
 from monitor.store.inbox import DropPushSubscription
 from monitor.store.writer import StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from monitor.pipeline.making import Plan
 
 GOOD = Verdict(Outcome.GOOD, Reason.ON_TIME, NOON)
@@ -29,12 +28,6 @@ def missing(reason: Reason) -> Verdict:
 
 def failed(reason: Reason) -> Verdict:
     return Verdict(Outcome.FAILED, reason, None)
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
 
 
 async def verdict(store: Store, stage: Stage, planned: Plan) -> Verdict:
@@ -138,11 +131,65 @@ async def test_a_push_subscription_that_ended_is_owed_nothing(store: Store) -> N
     assert await verdict(store, Stage.NOTIFICATION, planned) == GOOD
 
 
-async def test_push_rows_that_were_deleted_leave_the_notification(store: Store) -> None:
-    await store.subscribe_push()
+async def test_a_push_that_is_not_in_the_outbox_is_owed_as_long_as_its_subscription_is_there(store: Store) -> None:
+    subscription = await store.subscribe_push()
     planned = await store.make()
     await store.alter("DELETE FROM deliveries WHERE stage = 'push'")
+    for stage in (Stage.NOTIFICATION, Stage.PUSH):
+        assert await verdict(store, stage, planned) == missing(Reason.NEVER_ATTEMPTED)
+    await store.submit(DropPushSubscription(subscription_id=subscription))
     assert await verdict(store, Stage.NOTIFICATION, planned) == GOOD
+    assert await verdict(store, Stage.PUSH, planned) == EXEMPT
+
+
+async def test_to_a_subscription_that_came_after_the_booking_no_push_is_owed(store: Store) -> None:
+    planned = await store.make()
+    store.clock.advance(1)
+    await store.subscribe_push()
+    assert await verdict(store, Stage.NOTIFICATION, planned) == GOOD
+
+
+async def test_a_browser_that_went_to_another_provider_is_owed_nothing_by_either(store: Store) -> None:
+    await store.subscribe_push("t-1")
+    first, second = await store.make("t-1"), await store.make("t-2")
+    store.clock.advance(1)
+    await store.subscribe_push("t-2")
+    assert await verdict(store, Stage.NOTIFICATION, first) == GOOD
+    assert await verdict(store, Stage.NOTIFICATION, second) == GOOD
+
+
+@pytest.mark.parametrize(("expires_at", "pushes"), [(NOON - 1, 0), (NOON, 0), (NOON + 1, 1), (None, 1)])
+async def test_no_push_is_planned_for_nor_owed_to_a_subscription_that_had_expired(
+    store: Store, expires_at: int | None, pushes: int
+) -> None:
+    store.clock.at = NOON - 60_000
+    await store.subscribe_push(expires_at=expires_at)
+    store.clock.at = NOON
+    planned = await store.make()
+    assert await store.value("SELECT count(*) AS n FROM deliveries WHERE stage = 'push'") == pushes
+    assert await verdict(store, Stage.NOTIFICATION, planned) == (missing(Reason.NEVER_ATTEMPTED) if pushes else GOOD)
+
+
+async def test_a_subscription_that_had_expired_and_comes_back_is_owed_nothing_for_what_was_in_between(
+    store: Store,
+) -> None:
+    store.clock.at = NOON - 60_000
+    await store.subscribe_push(expires_at=NOON - 1)
+    store.clock.at = NOON
+    planned = await store.make()
+    store.clock.advance(1)
+    await store.subscribe_push()
+    assert await verdict(store, Stage.NOTIFICATION, planned) == GOOD
+
+
+async def test_where_no_push_is_sent_none_is_owed(store: Store) -> None:
+    await store.subscribe_push()
+    planned = await store.make()
+    store.platform = EmbeddedPlatform(store.readers, store.writer, 1, pushing=False)
+    assert await verdict(store, Stage.NOTIFICATION, planned) == GOOD
+    assert await verdict(store, Stage.PUSH, planned) == EXEMPT
+    await store.submit(RecordAttempt(await push_of(store), NOON + 9, AttemptResult.OK))
+    assert await verdict(store, Stage.NOTIFICATION, planned) == Verdict(Outcome.GOOD, Reason.ON_TIME, NOON + 9)
 
 
 async def test_an_acknowledgement_is_evidence_and_silence_is_not(store: Store) -> None:

@@ -35,18 +35,12 @@ from monitor.store.tables import (
 from monitor.telemetry.tracing import Sampling, Tracing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
 LEDGER = (stages, sli_minutes, sli_seconds, sli_totals, stage_durations, stage_exemplars, marks)
 GOOD = Verdict(Outcome.GOOD, Reason.ON_TIME, NOON + 20)
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
 
 
 def judged(due: Sequence[DueStage], verdict: Verdict = GOOD) -> tuple[Judged, ...]:

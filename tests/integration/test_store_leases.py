@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from support.store import NOON, Store, open_store
@@ -14,16 +13,7 @@ from monitor.store.judging import RecordMark
 from monitor.store.leases import LEADER, BuryReplicas, Fence, FencedOffError, ReleaseLeases, RenewLease, replica_lease
 from monitor.store.subscriptions import CloseAll, last_sign_of_life
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 LONG = 3_600_000
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
 
 
 async def renew(store: Store, holder: str, lifetime: int = LONG, name: str = LEADER) -> Fence | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from support.store import NOON, TERMS, Store, open_store
@@ -19,15 +18,6 @@ from monitor.store.inbox import DropPushSubscription, PutPushSubscription
 from monitor.store.judging import RecordVerdicts
 from monitor.store.lifecycle import ExpireUnanswered, NotSyntheticError, RemoveSynthetic, Take, UnknownBookingError
 from monitor.store.snapshot import read_snapshot
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
 
 
 async def told(store: Store) -> list[str]:

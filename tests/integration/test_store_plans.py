@@ -10,14 +10,15 @@ import pytest
 from support.plans import recorded
 from support.store import NOON, TERMS, migrated
 
+from monitor.domain.due import DueStage
 from monitor.domain.intake import IntakeRules, take_in
 from monitor.domain.times import HOUR, MINUTE
-from monitor.domain.vocabulary import Stage
+from monitor.domain.vocabulary import Stage, Traffic
 from monitor.pipeline.making import plan
 from monitor.store import bookings, inbox, journeys
 from monitor.store.bookings import MakeBooking
-from monitor.store.deliveries import ClaimDue, ParkUnheard, Redrive, missed_events
-from monitor.store.evidence import read
+from monitor.store.deliveries import ClaimDue, ParkUnheard, find_dead, missed_events
+from monitor.store.evidence import IDS_A_QUERY, read
 from monitor.store.judging import find_due
 from monitor.store.lifecycle import ExpireUnanswered
 from monitor.store.repairs import find_overdue
@@ -36,13 +37,17 @@ NOW = NOON + MINUTE
 HISTORY = ("bookings", "stages", "deliveries", "notifications", "chat_rooms", "live_subscriptions", "sli_minutes")
 """Tables that grow with all that ever happened."""
 
+
+def due(stage: Stage, count: int) -> list[DueStage]:
+    """Stages that are due, each of a booking and a provider of its own."""
+    return [DueStage(f"b-{one}", stage, Traffic.REAL, f"t-{one}", "c-1", NOON, NOW, None) for one in range(count)]
+
+
 COMMANDS: dict[str, tuple[Command[Any], str]] = {
     "claim": (ClaimDue(Stage.REALTIME, NOW, 1000, 500), "ix_deliveries_due"),
     "claim for providers": (ClaimDue(Stage.REALTIME, NOW, 1000, 500, ("t-1", "t-2")), "ix_deliveries_due"),
     "park": (ParkUnheard(NOW, 500), "ix_deliveries_due"),
     "expire": (ExpireUnanswered(NOW, 500), "ix_bookings_awaiting"),
-    "redrive": (Redrive(NOW), "ix_deliveries_open"),
-    "redrive a stage": (Redrive(NOW, Stage.PUSH), "ix_deliveries_open"),
     "subscribe": (OpenSubscription("s-1", "t-1", "websocket", "r-1", NOW), "ix_deliveries_open"),
     "close all": (CloseAll(NOW), "ix_live_subscriptions_"),
     "prune": (Prune(Retention(NOON, NOON, NOON, 0, 0), 500), "ix_bookings_synthetic"),
@@ -52,7 +57,10 @@ QUERIES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any], str]] = {
     "overdue": (find_overdue, (NOON, 500), {}, "ix_stages_(overdue|bad)"),
     "snapshot": (read_snapshot, (NOW, HOUR), {}, "ix_deliveries_open"),
     "snapshot of the overdue": (read_snapshot, (NOW, HOUR), {}, "ix_stages_(overdue|bad)"),
-    "listened": (read, (Stage.REALTIME, ["b-1", "b-2"]), {}, "ix_live_subscriptions_provider_id"),
+    "dead": (find_dead, (None, None), {}, "ix_deliveries_open"),
+    "dead of a stage": (find_dead, (Stage.PUSH, None), {}, "ix_deliveries_open"),
+    "listened": (read, (due(Stage.REALTIME, 2),), {"pushing": True}, "ix_live_subscriptions_provider_id"),
+    "pushed": (read, (due(Stage.NOTIFICATION, 2),), {"pushing": True}, "ix_push_subscriptions_provider_id"),
     "missed events": (
         missed_events,
         ("t-1",),
@@ -136,6 +144,17 @@ def test_a_command_finds_what_it_needs_by_an_index(engine: Engine, what: str) ->
 def test_a_query_finds_what_it_needs_by_an_index(engine: Engine, what: str) -> None:
     query, positional, named, index = QUERIES[what]
     expect_no_scan(engine, lambda connection: query(connection, *positional, **named), index)
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_evidence_for_many_stages_takes_no_more_queries_than_for_one(engine: Engine, stage: Stage) -> None:
+    with engine.connect() as connection:
+        asked = []
+        for count in (1, IDS_A_QUERY):
+            with recorded(engine) as found:
+                read(connection, due(stage, count), pushing=True)
+            asked.append(len(found.statements))
+    assert asked[0] == asked[1] <= 3
 
 
 def expect_no_scan(engine: Engine, run: Callable[[Connection], object], index: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
-from support.store import NOON, TERMS, Store, open_store
+from support.store import NOON, TERMS, Store
 
 from monitor.audit.repairer import Repairer
 from monitor.domain.due import DueStage, Judged
@@ -21,15 +19,6 @@ from monitor.store.lifecycle import Take
 from monitor.store.repairs import RecordRepair, RepairStage, find_overdue
 from monitor.store.snapshot import read_snapshot
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
-
 
 async def judge_now(store: Store, stage: Stage) -> list[DueStage]:
     """Judge what is due of a stage by what is there, and give those that are bad."""
@@ -43,6 +32,17 @@ async def judge_now(store: Store, stage: Stage) -> list[DueStage]:
 
 async def look_again(store: Store, due: DueStage) -> Verdict:
     return judge(due.due_at, (await store.platform.look([due]))[due])
+
+
+def repairer_of(store: Store) -> Repairer:
+    return Repairer(
+        readers=store.readers,
+        writer=store.writer,
+        platform=store.platform,
+        now=store.clock,
+        overdue_window=HOUR,
+        limit=3,
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ async def test_what_is_missing_is_written_again(store: Store, stage: Stage, dama
     await store.make("t-1", customer_id="c-1")
     await store.alter(damage)
     (due,) = await judge_now(store, stage)
-    assert await store.platform.repair(due, store.clock())
+    assert await store.platform.repair(due, store.clock(), None)
     found = await look_again(store, due)
     assert found.evidence_at is not None
     rooms = await store.rows("SELECT * FROM chat_rooms")
     assert [(row["provider_id"], row["customer_id"]) for row in rooms] == [("t-1", "c-1")]
     repaired = await store.rows("SELECT * FROM chat_messages"), await store.rows("SELECT * FROM notifications")
-    assert await store.platform.repair(due, store.clock.advance(1000))
+    assert await store.platform.repair(due, store.clock.advance(1000), None)
     again = await store.rows("SELECT * FROM chat_messages"), await store.rows("SELECT * FROM notifications")
     assert again == repaired, "a repair of what is there writes nothing"
 
@@ -75,7 +75,7 @@ async def test_a_room_that_is_made_again_is_open_as_long_as_a_new_one(store: Sto
     await store.make()
     await store.alter("DELETE FROM chat_rooms")
     (due,) = await judge_now(store, Stage.CHAT_ROOM)
-    await store.platform.repair(due, store.clock())
+    await store.platform.repair(due, store.clock(), None)
     room = await store.row("SELECT * FROM chat_rooms")
     assert room["expires_at"] == store.clock() + TERMS.chat_room_lifetime
 
@@ -86,7 +86,7 @@ async def test_a_realtime_event_is_planned_again_for_its_provider(store: Store, 
     planned = await store.make("t-1")
     await store.alter(damage)
     (due,) = await judge_now(store, Stage.REALTIME)
-    assert await store.platform.repair(due, store.clock())
+    assert await store.platform.repair(due, store.clock(), None)
     (claimed,) = await store.submit(ClaimDue(Stage.REALTIME, store.clock(), 1000, 10))
     assert (claimed.target, claimed.booking["id"]) == ("t-1", planned.command.booking_id)
     await store.submit(RecordAttempt(claimed.id, store.clock(), AttemptResult.OK))
@@ -104,9 +104,47 @@ async def test_a_delivery_that_was_given_up_gets_a_fresh_budget(store: Store, st
         await store.submit(RecordAttempt(delivery, NOON, AttemptResult.ERROR, NOON + 5))
     await store.submit(RecordAttempt(delivery, NOON, AttemptResult.ERROR))
     (due,) = await judge_now(store, stage)
-    assert await store.platform.repair(due, store.clock())
+    assert await store.platform.repair(due, store.clock(), None)
     (claimed,) = await store.submit(ClaimDue(given_up, store.clock(), 1000, 10, None))
     assert (claimed.id, claimed.attempts, claimed.attempts_before) == (delivery, 4, 4)
+
+
+@pytest.mark.parametrize("stage", [Stage.PUSH, Stage.NOTIFICATION])
+async def test_a_push_that_is_not_in_the_outbox_is_planned_once_for_each_subscription_that_is_owed_one(
+    store: Store, stage: Stage
+) -> None:
+    owed = {await store.subscribe_push("t-1", f"https://push.example/{number}") for number in range(2)}
+    await store.subscribe_push("t-2", "https://push.example/t-2")
+    planned = await store.make("t-1")
+    store.clock.advance(1)
+    await store.subscribe_push("t-1", "https://push.example/later")
+    await store.alter("DELETE FROM deliveries WHERE stage = 'push'")
+    (due,) = await judge_now(store, stage)
+    for _ in range(2):
+        assert await store.platform.repair(due, store.clock(), None)
+    claimed = await store.submit(ClaimDue(Stage.PUSH, store.clock(), 1000, 10))
+    assert sorted(one.target for one in claimed) == sorted(owed)
+    assert {one.booking["id"] for one in claimed} == {planned.command.booking_id}
+    await store.submit(RecordAttempt(claimed[0].id, store.clock(), AttemptResult.OK))
+    assert await look_again(store, due) == Verdict(Outcome.LATE, Reason.LATE, store.clock())
+
+
+async def test_a_push_that_was_not_in_the_outbox_is_counted_as_repaired_once_it_is_accepted(store: Store) -> None:
+    await store.subscribe_push()
+    await store.make()
+    await store.alter("DELETE FROM deliveries WHERE stage = 'push'")
+    for stage in (Stage.NOTIFICATION, Stage.PUSH):
+        assert len(await judge_now(store, stage)) == 1
+    await repairer_of(store).run(None)
+    (claimed,) = await store.submit(ClaimDue(Stage.PUSH, store.clock(), 1000, 10))
+    await store.submit(RecordAttempt(claimed.id, store.clock.advance(1), AttemptResult.OK))
+    await repairer_of(store).run(None)
+    snapshot = await store.readers.run(read_snapshot, store.clock(), HOUR)
+    assert snapshot.overdue == {}
+    assert snapshot.repairs == {
+        (Stage.NOTIFICATION, RepairResult.REPAIRED): 1,
+        (Stage.PUSH, RepairResult.REPAIRED): 1,
+    }
 
 
 async def test_a_booking_that_is_gone_is_not_repaired(store: Store) -> None:
@@ -116,7 +154,7 @@ async def test_a_booking_that_is_gone_is_not_repaired(store: Store) -> None:
     await store.alter("DELETE FROM bookings")
     for stage in Stage:
         of_stage = DueStage(due.booking_id, stage, due.traffic, "t-1", "c-1", due.created_at, due.due_at, None)
-        assert await store.submit(RepairStage(of_stage, store.clock(), 1000)) is False
+        assert await store.submit(RepairStage(of_stage, store.clock(), 1000, None)) is False
 
 
 async def test_what_is_overdue_is_found_until_there_is_evidence_or_an_answer(store: Store) -> None:
@@ -172,7 +210,10 @@ async def test_a_repairer_who_lost_the_lease_writes_nothing(store: Store) -> Non
         await store.submit(
             RecordRepair(due, store.clock(), tried=True, evidence_at=NOON, result=RepairResult.REPAIRED, fence=lost)
         )
+    with pytest.raises(FencedOffError):
+        await store.platform.repair(due, store.clock(), lost)
     assert await store.value("SELECT repairs FROM stages WHERE stage = 'chat_room'") == 0
+    assert await store.value("SELECT count(*) AS n FROM chat_rooms") == 0
 
 
 async def test_the_repairer_makes_good_everything_that_is_missing_and_the_counts_stay_bad(store: Store) -> None:
@@ -183,15 +224,7 @@ async def test_the_repairer_makes_good_everything_that_is_missing_and_the_counts
         assert len(await judge_now(store, stage)) == 1
     before = await store.readers.run(read_snapshot, store.clock(), HOUR)
     assert before.revenue_at_risk == {"EUR": 500}
-    repairer = Repairer(
-        readers=store.readers,
-        writer=store.writer,
-        platform=store.platform,
-        now=store.clock,
-        overdue_window=HOUR,
-        limit=3,
-    )
-    await repairer.run(None)
+    await repairer_of(store).run(None)
     snapshot = await store.readers.run(read_snapshot, store.clock(), HOUR)
     assert snapshot.overdue == {}
     assert snapshot.revenue_at_risk == {}

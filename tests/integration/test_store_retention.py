@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import pytest
-from support.store import NOON, Store, open_store
+from support.store import NOON, Store
 
 from monitor.domain.due import Judged
 from monitor.domain.judgement import Verdict
-from monitor.domain.times import HOUR, MINUTE
+from monitor.domain.times import DAY, HOUR, MINUTE
 from monitor.domain.vocabulary import AttemptResult, Outcome, Reason, Stage, Traffic, Window
 from monitor.store import bookings, journeys
 from monitor.store.deliveries import RecordAttempt
@@ -17,10 +14,6 @@ from monitor.store.judging import RecordVerdicts
 from monitor.store.retention import SECONDS_KEPT, Prune, Retention
 from monitor.store.snapshot import read_snapshot
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-DAY = 24 * HOUR
 TABLES = (
     "bookings",
     "chat_rooms",
@@ -31,12 +24,6 @@ TABLES = (
     "stages",
     "idempotency_keys",
 )
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
 
 
 async def judge_all(store: Store) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from support.plans import recorded
 from support.store import NOON, Store, open_store
@@ -19,16 +17,7 @@ from monitor.store.deliveries import ClaimDue, RecordAttempt
 from monitor.store.judging import RecordVerdicts
 from monitor.store.lifecycle import Take
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 AFTER = NOON - HOUR
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
 
 
 async def judge_all(store: Store) -> None:

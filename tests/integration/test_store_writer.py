@@ -22,16 +22,9 @@ from monitor.store.judging import RecordMark
 from monitor.store.writer import StoreUnavailableError, WriterBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from sqlalchemy import Connection
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    async with open_store(database_url) as opened:
-        yield opened
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from support.otlp_collector import Collector, attributes, collecting
 
 from monitor.telemetry.privacy import MASK
 from monitor.telemetry.tracing import TraceContext, Tracing, configure
@@ -17,83 +14,20 @@ from monitor.telemetry.tracing import TraceContext, Tracing, configure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opentelemetry.proto.trace.v1.trace_pb2 import Span
-
 NOW = 1_790_000_000_000
 FLUSH_SECONDS = 10
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-class Collector(ThreadingHTTPServer):
-    """An OTLP/HTTP receiver that keeps what it was sent, and can be made to hang."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.requests: list[ExportTraceServiceRequest] = []
-        self.paths: list[str] = []
-        self.answering = threading.Event()
-        self.answering.set()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    @property
-    def spans(self) -> dict[str, Span]:
-        """Spans received, by name."""
-        return {
-            span.name: span
-            for request in self.requests
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        }
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Collector
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.answering.wait(FLUSH_SECONDS)
-        self.server.paths.append(self.path)
-        self.server.requests.append(ExportTraceServiceRequest.FromString(body))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
-        pass
-
-
-@contextmanager
-def running() -> Iterator[Collector]:
-    with Collector() as collector:
-        thread = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield collector
-        finally:
-            collector.answering.set()
-            collector.shutdown()
-            thread.join()
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    with running() as collector:
+    with collecting() as collector:
         yield collector
 
 
 def tracing_to(collector: Collector, **environment: str) -> Tracing:
     base = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_SAMPLER": "always_on"}
     return configure("booking-monitor", "1.2.3", {**base, **environment})
-
-
-def attributes(span: Span) -> dict[str, Any]:
-    return {a.key: getattr(a.value, a.value.WhichOneof("value") or "string_value") for a in span.attributes}
 
 
 def test_later_spans_hang_below_the_span_that_the_booking_stored(collector: Collector) -> None:

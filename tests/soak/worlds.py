@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from support.bookkeeping import broken_promises, damages, half_made, miscounts, rows, store, unfinished, unheard
 from support.disk import small_disk
 from support.nats import nats_server
-from support.pagerduty_receiver import ROUTING_KEY, PagerDutyReceiver
+from support.pagerduty_receiver import PagerDutyReceiver
+from support.paging import to_pagerduty
 from support.postgres import postgres_server
 from support.process import Server
 from support.replicas import upgrade_store
 from support.service import RunningService
 from support.skewed_service import set_clock, skewed_service
-from support.traffic import HEARD, fixed_port
+from support.traffic import HEARD, UNDER_FAULTS, fixed_port
 from support.webhook_receiver import CUT, Answer
 
 if TYPE_CHECKING:
@@ -34,20 +35,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from support.traffic import Told
 
-SETTINGS: dict[str, Any] = {
-    "grace_chat_room": 1,
-    "grace_notification": 1,
-    "grace_realtime": 1,
-    "settle": 0.2,
-    "acknowledge_timeout": 0.5,
-    "delivery_first_delay": 0.5,
-    "delivery_longest_delay": 4,
-    "delivery_attempts": 100,
-    "response_deadline": 86_400,
-    "evaluation_interval": 1,
-    "log_level": "error",
-}
-"""Short times, so that bookings are made, delivered and judged between two faults; no booking expires."""
+SETTINGS: dict[str, Any] = {**UNDER_FAULTS, "delivery_longest_delay": 4, "response_deadline": 86_400}
+"""No booking expires, and what was delayed comes to rest soon."""
 DISK_MEGABYTES = 512
 LOCK_SECONDS = 6.5
 """Longer than the writer waits for a lock."""
@@ -80,8 +69,7 @@ class World:
     def __enter__(self) -> Self:
         with ExitStack() as servers:
             self.pagerduty = servers.enter_context(PagerDutyReceiver())
-            alarms = {"pagerduty_url": self.pagerduty.url, "pagerduty_routing_key": ROUTING_KEY}
-            self._start(servers.enter_context, SETTINGS | alarms)
+            self._start(servers.enter_context, SETTINGS | to_pagerduty(self.pagerduty))
             self._servers = servers.pop_all()
         return self
 

@@ -13,7 +13,7 @@ import yaml
 from support.bookings import make
 from support.objectives import OBJECTIVES_TEXT
 from support.pagerduty_receiver import ROUTING_KEY, PagerDutyReceiver
-from support.service import RunningService
+from support.service import QUICK, RunningService
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-QUICK = {
-    "grace_chat_room": 1,
-    "grace_notification": 1,
-    "grace_realtime": 1,
-    "settle": 0.2,
-    "acknowledge_timeout": 0.5,
-    "evaluation_interval": 1,
-}
-"""Settings with which a fault shows within seconds."""
 ENOUGH_BAD = 3
 """A total outage pages at the third due booking."""
 ENOUGH_GOOD = 20
@@ -92,14 +83,7 @@ class Site(RunningService):
 
     def evaluations(self) -> float:
         """How many evaluations succeeded since the last start."""
-        return self.metric('booking_job_runs_total{job="evaluate",result="ok"}')
-
-    def metric(self, series: str) -> float:
-        """The value of a series at `/metrics`."""
-        with self.client() as client:
-            lines = client.get("/metrics").text.splitlines()
-        (value,) = [line.rsplit(" ", 1)[1] for line in lines if line.startswith(f"{series} ")]
-        return float(value)
+        return self.metric("booking_job_runs", job="evaluate", result="ok")
 
     def evaluate_again(self, times: int = 3) -> None:
         """Wait until the alerts were evaluated so often once more."""

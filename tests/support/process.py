@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, TypedDict
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypedDict
 
 import httpx
 import psutil
@@ -33,6 +33,17 @@ class Identity(TypedDict):
 OURSELVES = Identity(user=None, group=None, extra_groups=None)
 
 
+class Child(Protocol):
+    """What a server needs of its process: as of `subprocess.Popen`."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+
+
 class Server(ABC):
     """One server process, in a directory of its own that also takes its log.
 
@@ -45,7 +56,7 @@ class Server(ABC):
         self.directory = directory
         self.log = directory / "server.log"
         self._identity = identity
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -129,9 +140,8 @@ class Server(ABC):
         for child in children:
             if child.is_running():
                 child.kill()
-        _, alive = psutil.wait_procs(children, timeout=STOP_SECONDS)
-        if alive:
-            raise TimeoutError(f"{type(self).__name__}: {alive} outlived SIGKILL")
+        what = f"the children of {type(self).__name__} are gone"
+        wait_until(lambda: not any(map(_lives, children)), what=what, timeout_seconds=STOP_SECONDS)
 
     def restart(self) -> None:
         """Stop the server cleanly and start it again."""
@@ -152,7 +162,7 @@ class Server(ABC):
         """Return the end of the server's log."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:]
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Child:
         if self._child is None:
             raise RuntimeError(f"{type(self).__name__} does not run")
         return self._child
@@ -212,6 +222,14 @@ class HttpServer(TcpServer):
             return self._client.get(f"{self.url}/-/ready").is_success
         except httpx.TransportError:
             return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it still does anything; an orphan that has ended waits for the system's first process to look at it."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def listening_port(pid: int) -> int | None:

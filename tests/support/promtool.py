@@ -14,10 +14,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def promtool(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run promtool and return what it said, whatever its exit code."""
     command = [find_tool("promtool"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=110, check=False)
+
+
+def objections(exposition: str) -> str:
+    """What promtool objects to in metrics, in the text format; empty where there is nothing."""
+    lint = promtool("check", "metrics", stdin=exposition)
+    return lint.stdout + lint.stderr + (f"exit code {lint.returncode}" if lint.returncode else "")
 
 
 def selector(name: str, labels: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from support.exposition import metric
 from support.process import HttpServer
 from support.tools import find_tool
 
@@ -24,6 +25,15 @@ PREFIX = "BOOKING_MONITOR_"
 PROGRAM = str(Path(sys.executable).with_name("booking-monitor"))
 QUIET = {"port": "0", "canary_interval": "0", "log_format": "json"}
 """A free port, and no bookings but the test's own."""
+QUICK: dict[str, Any] = {
+    "grace_chat_room": 1,
+    "grace_notification": 1,
+    "grace_realtime": 1,
+    "settle": 0.2,
+    "acknowledge_timeout": 0.5,
+    "evaluation_interval": 1,
+}
+"""Settings with which a fault shows within seconds."""
 
 
 class RunningService(HttpServer):
@@ -70,6 +80,15 @@ class RunningService(HttpServer):
             trust_env=False,
             **{"timeout": 10, **options, "headers": headers | options.get("headers", {})},
         )
+
+    def exposition(self) -> str:
+        """What stands at `/metrics`."""
+        with self.client() as client:
+            return client.get("/metrics").raise_for_status().text
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over all that has these labels."""
+        return metric(self.exposition(), name, **labels)
 
     def output(self) -> str:
         """All that the service wrote to its standard output and error, over all its starts."""

@@ -142,10 +142,12 @@ class Store:
             assert not isinstance(made, Exception), made
         return planned
 
-    async def subscribe_push(self, provider_id: str = "t-1", endpoint: str = "https://push.example/1") -> str:
+    async def subscribe_push(
+        self, provider_id: str = "t-1", endpoint: str = "https://push.example/1", *, expires_at: int | None = None
+    ) -> str:
         """Give a provider a push subscription; returns its id."""
         return await self.writer.submit(
-            PutPushSubscription(provider_id, endpoint, "key", "secret", None, self.clock(), 10)
+            PutPushSubscription(provider_id, endpoint, "key", "secret", expires_at, self.clock(), 10)
         )
 
     async def connect(self, subscription_id: str, provider_id: str = "t-1", replica: str = "r-1") -> None:

@@ -8,12 +8,14 @@ import random
 import socket
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
+
+from support.service import QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,13 @@ RETRY_SECONDS = 0.05
 """Before a customer or a provider tries again."""
 THINK_SECONDS = 0.03
 """Between two bookings of a customer."""
+UNDER_FAULTS: dict[str, Any] = {
+    **QUICK,
+    "delivery_first_delay": 0.5,
+    "delivery_attempts": 100,
+    "log_level": "error",
+}
+"""Settings with which bookings are made, delivered and judged between two faults, and no delivery is given up."""
 FIXED_PORTS = range(15_000, 32_000)
 """Below the ports that Linux hands out by itself: nobody takes one of these while its service is down."""
 

@@ -23,6 +23,8 @@ FAILING = {Window.M5: Count(3, 3), Window.S25: Count(1, 1)}
 """Counts of a total outage that goes on."""
 STEP = 5 * SECOND
 """Milliseconds between two evaluations."""
+OUTAGE_KEY = "booking-monitor/test/BookingChatRoomCreationLow/chat_room/real/1"
+"""The key under which the first outage is told."""
 
 
 class Watch:
@@ -105,3 +107,13 @@ class Watch:
     async def _tell(self) -> None:
         self.without_store.run()
         await self.without_store.settle()
+
+
+async def outage(store: Store) -> Watch:
+    """Watch an outage of which PagerDuty was just told."""
+    watch = Watch(store, [MemoryChannel()])
+    await watch.step()
+    watch.failing = True
+    await watch.go_on(STEP)
+    assert watch.said() == [("trigger", OUTAGE_KEY)]
+    return watch

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,11 @@ from support.objectives import OBJECTIVES
 
 from monitor.domain.alert_conditions import (
     Signals,
+    Step,
+    advance_all,
     conditions,
     critical_evidence,
     rate_evidence,
-    step,
     warning_evidence,
 )
 from monitor.domain.alert_lifecycle import Alert, Transition
@@ -49,6 +51,11 @@ def signals(counts: dict[Window, Count] | None = None, *, judged: int | None = N
     windows = {(Stage.CHAT_ROOM, Traffic.REAL, window): count for window, count in (counts or {}).items()}
     marks = {} if judged is None else {Mark.JUDGED: judged}
     return Signals(replace(Snapshot(at=NOW, windows=windows, marks=marks), **snapshot))  # type: ignore[arg-type]  # fields of Snapshot
+
+
+def step(alerts: Mapping[AlertKey, Alert], seen: Signals, now: int) -> Step:
+    """One evaluation."""
+    return advance_all(alerts, conditions(seen, OBJECTIVES, now), OBJECTIVES, now)
 
 
 def holding(seen: Signals, now: int = NOW) -> set[AlertKey]:
@@ -143,7 +150,7 @@ def test_a_process_that_has_just_begun_does_not_know_whether_the_ledger_is_stale
 def test_a_start_does_not_resolve_the_alarm_that_nothing_is_judged() -> None:
     firing = {LEDGER_STALE: Alert(AlertState.FIRING, NOW - HOUR, NOW - HOUR)}
     begun = replace(signals(judged=NOW - HOUR), begun_at=NOW)
-    assert step(firing, begun, OBJECTIVES, NOW).alerts[LEDGER_STALE].state is AlertState.FIRING
+    assert step(firing, begun, NOW).alerts[LEDGER_STALE].state is AlertState.FIRING
 
 
 def test_maintenance_freezes_the_alerts_that_it_covers() -> None:
@@ -198,7 +205,7 @@ def test_the_warning_is_muted_while_the_critical_alert_fires_and_begins_anew_aft
     for at, seen_signals in enumerate([weak] * 3 + [both] * 2 + [weak] * 5):
         now = NOW + at * MINUTE
         fresh = replace(seen_signals, snapshot=replace(seen_signals.snapshot, marks={Mark.JUDGED: now}))
-        after = step(alerts, fresh, OBJECTIVES, now)
+        after = step(alerts, fresh, now)
         alerts = dict(after.alerts)
         seen.append((alerts[CRITICAL].state, alerts[WARNING].state))
     pending, firing, inactive = AlertState.PENDING, AlertState.FIRING, AlertState.INACTIVE
@@ -212,7 +219,7 @@ def test_the_warning_is_muted_while_the_critical_alert_fires_and_begins_anew_aft
 
 
 def test_a_step_tells_what_it_changed() -> None:
-    first = step({}, signals(FAILING), OBJECTIVES, NOW)
+    first = step({}, signals(FAILING), NOW)
     assert first.transitions == ((CRITICAL, Transition.PENDING), (CRITICAL, Transition.FIRED))
     assert set(first.alerts) == set(ALERT_KEYS)
-    assert step(first.alerts, signals(FAILING), OBJECTIVES, NOW + 5 * SECOND).transitions == ()
+    assert step(first.alerts, signals(FAILING), NOW + 5 * SECOND).transitions == ()

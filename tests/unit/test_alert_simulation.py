@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.objectives import OBJECTIVES
+from support.simulation import EVALUATION_INTERVAL, MONTH, Due, firings, poisson_bookings
 
 from monitor.alerting.false_alarms import absence_per_month, critical_per_month, warning_per_month
-from monitor.alerting.simulation import DAY, EVALUATION_INTERVAL, MONTH, Due, firings, poisson_bookings
 from monitor.domain.alert_lifecycle import Timing
 from monitor.domain.statistics import poisson_lower_tail
-from monitor.domain.times import HOUR, MINUTE
+from monitor.domain.times import DAY, HOUR, MINUTE
 from monitor.domain.vocabulary import Severity, Window
 
 if TYPE_CHECKING:
-    from monitor.alerting.simulation import Firing
+    from support.simulation import Firing
+
     from monitor.domain.objectives import Objectives
 
 MOST_FALSE_PAGES_PER_MONTH = 0.15

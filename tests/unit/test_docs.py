@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -21,6 +22,7 @@ from monitor.domain.intake import ALIASES
 from monitor.domain.vocabulary import Outcome, Reason, Stage, Window
 from monitor.settings import CLIENT_VARIABLES, PREFIX, reference
 from monitor.telemetry import catalogue
+from monitor.telemetry.tracing import DEFAULT_RATIO
 
 ROOT = Path(__file__).parents[2]
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -82,6 +84,46 @@ def test_every_metric_is_in_the_docs_and_no_other_is_named_anywhere() -> None:
 
 
 NO_METRICS = {"booking_id", "booking_received", "booking_monitor_url"}
+
+
+def test_every_log_event_of_a_booking_is_in_the_docs_with_its_level_and_no_other() -> None:
+    rows = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| ([a-z]+) \|", DOCS["operating.md"], re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    assert set(rows) == {(name, level) for name, level in logged_events() if name.partition(".")[0] in TOLD_OF_BOOKINGS}
+
+
+TOLD_OF_BOOKINGS = {"booking", "chat_room", "notification", "push", "realtime", "stage"}
+
+
+def logged_events() -> Iterator[tuple[str, str]]:
+    """Name and level of every event that the code logs; a name may be chosen from a dictionary of its module."""
+    for path in (ROOT / "monitor").rglob("*.py"):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        dictionaries: dict[str, ast.AST] = {
+            target.id: values
+            for statement in module.body
+            if isinstance(statement, ast.Assign) and isinstance(values := statement.value, ast.Dict)
+            for target in statement.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in ast.walk(module):
+            match call:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="log"), attr=level), args=[event]):
+                    yield from ((name, level) for name in texts_in(event, dictionaries))
+
+
+def texts_in(expression: ast.AST, dictionaries: dict[str, ast.AST]) -> Iterator[str]:
+    """The texts that an expression may yield."""
+    for node in ast.walk(expression):
+        match node:
+            case ast.Constant(value=str(text)):
+                yield text
+            case ast.Name(id=name) if name in dictionaries:
+                yield from texts_in(dictionaries[name], {})
+
+
+def test_the_share_of_traces_that_is_sampled_by_default_is_in_the_docs() -> None:
+    assert f"{100 * DEFAULT_RATIO:g} % of the traces that begin here are sampled" in DOCS["operating.md"]
 
 
 @pytest.mark.parametrize("words", [Stage, Outcome, Reason, Window])

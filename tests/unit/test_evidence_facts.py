@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from monitor.domain.due import DueStage
 from monitor.domain.judgement import Verdict, judge
 from monitor.domain.ledger import REASONS
-from monitor.domain.vocabulary import SLIS, AttemptResult, DeliveryState, Outcome, Reason, Stage, Traffic
+from monitor.domain.vocabulary import SLIS, AttemptResult, Outcome, Reason, Stage, Traffic
 from monitor.platforms.embedded.evidence import facts_of
-from monitor.store.evidence import Found, Room, Sent
+from monitor.store.evidence import Found, PushSubscription, Room, Sent
 
 BOOKING = "booking"
 CREATED, DUE = 1_000, 11_000
@@ -24,21 +24,19 @@ def due(stage: Stage, provider_id: str | None = "t-17") -> DueStage:
     return DueStage(BOOKING, stage, Traffic.REAL, provider_id, "c-9", CREATED, DUE, None)
 
 
-def sent(
-    *,
-    target: str = "t-17",
-    delivered_at: int | None = None,
-    last: AttemptResult | None = None,
-    target_exists: bool = True,
-) -> Sent:
-    state = DeliveryState.PENDING if delivered_at is None else DeliveryState.DELIVERED
-    return Sent(target, state.value, delivered_at, 0 if last is None else 1, last and last.value, target_exists)
+def sent(*, target: str = "t-17", delivered_at: int | None = None, last: AttemptResult | None = None) -> Sent:
+    return Sent(target, delivered_at, last and last.value)
+
+
+def subscribed(*ids: str, at: int = CREATED, expires_at: int | None = None) -> list[PushSubscription]:
+    return [PushSubscription(one, at, expires_at) for one in ids]
 
 
 def found(
     room: Room | None = None,
     notifications: list[tuple[str, int]] | None = None,
     deliveries: list[Sent] | None = None,
+    subscriptions: list[PushSubscription] | None = None,
     *,
     listened: bool = False,
 ) -> Found:
@@ -47,6 +45,7 @@ def found(
         rows.rooms[BOOKING] = room
     rows.notifications[BOOKING] = notifications or []
     rows.deliveries[BOOKING] = deliveries or []
+    rows.subscriptions[BOOKING] = subscriptions or []
     if listened:
         rows.listened.add(BOOKING)
     return rows
@@ -109,21 +108,60 @@ def test_a_notification_is_good_by_its_row_where_no_push_is_owed() -> None:
 
 def test_a_notification_with_push_is_good_when_one_service_accepted_it() -> None:
     pushes = [sent(target="s-1", last=AttemptResult.REJECTED), sent(target="s-2", delivered_at=CREATED + 70)]
-    rows = found(notifications=[("t-17", CREATED)], deliveries=pushes)
+    rows = found(notifications=[("t-17", CREATED)], deliveries=pushes, subscriptions=subscribed("s-1", "s-2"))
     assert verdict(Stage.NOTIFICATION, rows) == good(CREATED + 70)
     assert verdict(Stage.PUSH, rows) == good(CREATED + 70)
 
 
+def test_a_push_that_was_accepted_counts_though_its_subscription_has_ended_or_it_stands_there_twice() -> None:
+    accepted = sent(target="s-1", delivered_at=CREATED + 70)
+    for subscriptions in ([], subscribed("s-1")):
+        rows = found(
+            notifications=[("t-17", CREATED)],
+            deliveries=[accepted, sent(target="s-1")],
+            subscriptions=subscriptions,
+        )
+        assert verdict(Stage.NOTIFICATION, rows) == good(CREATED + 70)
+        assert verdict(Stage.PUSH, rows) == good(CREATED + 70)
+
+
 @pytest.mark.parametrize("result", [AttemptResult.REJECTED, AttemptResult.GONE, AttemptResult.ERROR])
 def test_a_push_that_no_service_accepted_fails_the_notification(result: AttemptResult) -> None:
-    rows = found(notifications=[("t-17", CREATED)], deliveries=[sent(target="s-1", last=result)])
+    rows = found(
+        notifications=[("t-17", CREATED)],
+        deliveries=[sent(target="s-1", last=result)],
+        subscriptions=subscribed("s-1"),
+    )
     assert verdict(Stage.NOTIFICATION, rows) == bad(Outcome.FAILED, Reason.PUSH_REJECTED)
     assert verdict(Stage.PUSH, rows) == bad(Outcome.FAILED, Reason.PUSH_REJECTED)
 
 
-def test_a_push_that_nobody_sent_was_never_attempted() -> None:
-    rows = found(notifications=[("t-17", CREATED)], deliveries=[sent(target="s-1")])
+@pytest.mark.parametrize("deliveries", [[sent(target="s-1")], []], ids=["in the outbox", "not in the outbox"])
+def test_a_push_that_nobody_sent_was_never_attempted(deliveries: list[Sent]) -> None:
+    rows = found(notifications=[("t-17", CREATED)], deliveries=deliveries, subscriptions=subscribed("s-1"))
     assert verdict(Stage.NOTIFICATION, rows) == bad(Outcome.MISSING, Reason.NEVER_ATTEMPTED)
+    assert verdict(Stage.PUSH, rows) == bad(Outcome.MISSING, Reason.NEVER_ATTEMPTED)
+
+
+@pytest.mark.parametrize(
+    ("at", "expires_at", "owed"),
+    [
+        (CREATED, None, True),
+        (CREATED, CREATED + 1, True),
+        (CREATED + 1, None, False),
+        (CREATED - 9, CREATED, False),
+        (CREATED - 9, CREATED - 1, False),
+    ],
+)
+def test_a_push_is_owed_to_a_subscription_that_was_live_when_the_booking_was_made(
+    at: int,
+    expires_at: int | None,
+    owed: bool,  # noqa: FBT001 - a column of the table above
+) -> None:
+    rows = found(notifications=[("t-17", CREATED)], subscriptions=subscribed("s-1", at=at, expires_at=expires_at))
+    never = bad(Outcome.MISSING, Reason.NEVER_ATTEMPTED)
+    assert verdict(Stage.NOTIFICATION, rows) == (never if owed else good(CREATED))
+    assert verdict(Stage.PUSH, rows) == (never if owed else bad(Outcome.EXEMPT, Reason.NO_LIVE_SUBSCRIPTION))
 
 
 def test_an_accepted_push_does_not_stand_in_for_a_missing_notification() -> None:
@@ -134,7 +172,7 @@ def test_an_accepted_push_does_not_stand_in_for_a_missing_notification() -> None
 def test_a_push_subscription_that_has_ended_is_owed_nothing() -> None:
     rows = found(
         notifications=[("t-17", CREATED)],
-        deliveries=[sent(target="s-1", last=AttemptResult.GONE, target_exists=False)],
+        deliveries=[sent(target="s-1", last=AttemptResult.GONE)],
     )
     assert verdict(Stage.NOTIFICATION, rows) == good(CREATED)
     assert verdict(Stage.PUSH, rows) == bad(Outcome.EXEMPT, Reason.NO_LIVE_SUBSCRIPTION)
@@ -186,17 +224,21 @@ ROOMS = st.builds(
 SENT = st.builds(
     Sent,
     st.sampled_from(["t-17", "t-18"]),
-    st.sampled_from([state.value for state in DeliveryState]),
     st.none() | st.integers(CREATED, 2 * DUE),
-    st.integers(0, 3),
     st.none() | st.sampled_from([result.value for result in AttemptResult]),
-    st.booleans(),
+)
+SUBSCRIPTIONS = st.builds(
+    PushSubscription,
+    st.sampled_from(["t-17", "t-18"]),
+    st.integers(0, DUE),
+    st.none() | st.integers(0, DUE),
 )
 ROWS = st.builds(
     found,
     st.none() | ROOMS,
     st.lists(st.tuples(st.sampled_from(["t-17", "t-18"]), st.integers(CREATED, 2 * DUE)), max_size=3),
     st.lists(SENT, max_size=3),
+    st.lists(SUBSCRIPTIONS, max_size=3),
     listened=st.booleans(),
 )
 

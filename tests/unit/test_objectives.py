@@ -38,7 +38,8 @@ def test_the_project_ships_the_objectives_of_its_contract() -> None:
     assert OBJECTIVES.ratios == {Stage.CHAT_ROOM: 0.95, Stage.NOTIFICATION: 0.98, Stage.REALTIME: 0.95}
     critical, warning = OBJECTIVES.critical, OBJECTIVES.warning
     assert (critical.alpha, critical.min_bad) == (0.0002, 2)
-    assert critical.windows == {window: window.companion for window in (Window.M5, Window.H1, Window.H6, Window.H24)}
+    assert set(critical.windows) == {Window.M5, Window.H1, Window.H6, Window.H24}
+    assert all(12 * companion.seconds == window.seconds for window, companion in critical.windows.items())
     assert (warning.burn_rate, warning.min_bad, warning.windows) == (1, 2, (Window.H1, Window.H24))
     assert (warning.timing.hold, OBJECTIVES.ledger_stale.older_than) == (2 * MINUTE, 60 * SECOND)
     assert (OBJECTIVES.canary_failing.at_least, OBJECTIVES.page_undelivered.older_than) == (3, 5 * MINUTE)

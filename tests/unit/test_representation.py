@@ -14,19 +14,20 @@ from sqlalchemy import Table
 
 from monitor.domain.ids import new_id
 from monitor.domain.lifecycle import Response, Status
+from monitor.domain.notifying import push_payload
 from monitor.domain.representation import (
     booking_created_event,
     show_booking,
-    show_chat_room,
     show_message,
     show_notification,
 )
 from monitor.domain.times import LAST_INSTANT, from_datetime, rfc3339
 from monitor.domain.vocabulary import Traffic
 from monitor.pipeline.realtime.hub import Event
-from monitor.store.tables import bookings, chat_messages, chat_rooms, notifications
+from monitor.store.tables import bookings, chat_messages, notifications
 from monitor.web import schemas
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 INSTANTS = st.integers(0, LAST_INSTANT)
 EXTRA = st.dictionaries(TEXT, TEXT | st.integers(-(2**53), 2**53) | st.none() | st.booleans(), max_size=3)
@@ -65,25 +66,25 @@ def test_what_is_for_us_alone_is_not_shown(row: dict[str, Any]) -> None:
     assert "traceparent" not in show_booking(row)
 
 
-@given(rows_of(chat_messages), rows_of(notifications), rows_of(chat_rooms))
-def test_messages_notifications_and_rooms_are_shown_as_the_api_promises(
-    message: dict[str, Any], notification: dict[str, Any], room: dict[str, Any]
+@given(rows_of(chat_messages), rows_of(notifications))
+def test_messages_and_notifications_are_shown_as_the_api_promises(
+    message: dict[str, Any], notification: dict[str, Any]
 ) -> None:
     schemas.Message.model_validate_json(orjson.dumps(show_message(message)))
     schemas.Notification.model_validate_json(orjson.dumps(show_notification(notification)))
-    schemas.RoomReference.model_validate_json(orjson.dumps(show_chat_room(room)))
 
 
 @given(rows_of(bookings), st.integers(1, 10_000))
 def test_every_event_is_one_line_of_json_that_carries_its_booking(row: dict[str, Any], sequence: int) -> None:
     event_id, booking_id = new_id(5), new_id(5)
     shown = show_booking(row)
-    frame = booking_created_event(event_id, booking_id, sequence, orjson.dumps(shown))
+    frame = booking_created_event(event_id, booking_id, sequence, orjson.dumps(shown), TRACEPARENT)
     assert json.loads(frame) == {
         "type": "booking.created",
         "id": event_id,
         "booking_id": booking_id,
         "sequence": sequence,
+        "traceparent": TRACEPARENT,
         "booking": shown,
     }
     assert b"\n" not in frame
@@ -92,10 +93,18 @@ def test_every_event_is_one_line_of_json_that_carries_its_booking(row: dict[str,
 
 @given(rows_of(bookings))
 def test_the_frame_that_leaves_is_that_event(row: dict[str, Any]) -> None:
-    event = Event(new_id(1), new_id(2), "t-17", 3, orjson.dumps(show_booking(row)), "0" * 32)
+    event = Event(new_id(1), new_id(2), "t-17", 3, orjson.dumps(show_booking(row)), TRACEPARENT)
     sent = json.loads(event.frame)
     assert (sent["id"], sent["booking_id"], sent["sequence"]) == (event.id, event.booking_id, 3)
-    assert "trace_id" not in sent
+    assert sent["traceparent"] == TRACEPARENT
+
+
+@pytest.mark.parametrize("traceparent", [TRACEPARENT, None])
+def test_a_frame_and_a_push_carry_the_trace_of_their_booking_where_it_has_one(traceparent: str | None) -> None:
+    frame = json.loads(Event(new_id(1), new_id(2), "t-17", 1, b"{}", traceparent).frame)
+    push = json.loads(push_payload(new_id(1), new_id(2), traceparent))
+    assert frame.get("traceparent") == push.get("traceparent") == traceparent
+    assert ("traceparent" in frame) is ("traceparent" in push) is (traceparent is not None)
 
 
 @given(INSTANTS)

@@ -247,7 +247,4 @@ def test_every_length_of_time_says_its_unit() -> None:
 
 
 def test_the_reference_in_the_docs_is_that_of_the_code() -> None:
-    assert DOCS.read_text(encoding="utf-8") == reference_page(), (
-        "make it anew: python -c 'from monitor.settings_page import reference_page as r; print(r(), end=\"\")'"
-        " > docs/settings.md"
-    )
+    assert DOCS.read_text(encoding="utf-8") == reference_page(), "make it anew: `make generated`"

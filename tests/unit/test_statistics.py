@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.bounds import poisson_nats, smallest_failing_count
 
 from monitor.domain.statistics import (
     MAX_ALPHA,
@@ -14,9 +15,7 @@ from monitor.domain.statistics import (
     chernoff_nats,
     events_until_proof,
     poisson_lower_tail,
-    poisson_nats,
     poisson_term,
-    smallest_failing_count,
 )
 
 ALPHA = 0.0002

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.telemetry.tracing import DEFAULT_RATIO, Sampling, TraceContext, Tracing, configure, parse
+
+if TYPE_CHECKING:
+    from monitor.telemetry.otlp import Exporter
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
@@ -110,6 +115,19 @@ def test_a_ratio_takes_the_same_traces_whoever_decides() -> None:
     for _ in range(200):
         context = tracing.start()
         assert context.sampled == (context.trace_id[16] < "8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "bad", "kept"), [("01", False, True), ("00", False, False), ("01", True, True), ("00", True, True)]
+)
+def test_a_span_is_kept_where_its_trace_is_sampled_and_always_where_it_is_bad(
+    flags: str, *, bad: bool, kept: bool
+) -> None:
+    exporter = cast("Exporter", object())
+    exporting, silent = (Tracing(Sampling(follow_parent=True, bound=0), one) for one in (exporter, None))
+    assert exporting.keeps(f"00-{TRACE}-{SPAN}-{flags}", bad=bad) is kept
+    assert not exporting.keeps(None, bad=bad)
+    assert not silent.keeps(f"00-{TRACE}-{SPAN}-{flags}", bad=bad)
 
 
 @pytest.mark.parametrize(

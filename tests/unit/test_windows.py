@@ -55,9 +55,3 @@ def test_a_booking_that_is_due_now_is_in_and_one_that_was_due_a_window_ago_is_no
     assert 600 in read
     assert 300 not in read
     assert 601 not in read
-
-
-def test_the_companion_of_a_window_is_a_twelfth_of_it() -> None:
-    companions = {window: window.companion for window in Window if window.companion is not None}
-    assert set(companions) == {Window.M5, Window.H1, Window.H6, Window.H24}
-    assert all(12 * companion.seconds == window.seconds for window, companion in companions.items())

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PAGE_RETRIES = RetryPolicy(attempts=300, first_delay=30 * SECOND, longest_delay=5 * MINUTE)
 """When a page that was not accepted is sent again, for about a day. PagerDuty asks for 30 s and more between tries."""
+DEADLINE_SECONDS = 15.0
+"""For a whole exchange with a receiver: one that sends a byte at a time hangs nobody."""
 
 
 class SendStatus(StrEnum):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from monitor.alerting.channels import SendResult
+from monitor.alerting.channels import DEADLINE_SECONDS, SendResult
 from monitor.alerting.payload import web_url
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=10.0, pool=5.0)
 """Seconds without any progress."""
-DEADLINE_SECONDS = 15.0
-"""For a whole exchange: a receiver that sends one byte at a time hangs nobody."""
 MAX_REPLY_BYTES = 16_384
 MAX_DETAIL_CHARACTERS = 200
 MIN_RETRY_AFTER_SECONDS = 1.0
@@ -61,11 +59,10 @@ class _OriginsOnly(logging.Filter):
 _FILTER = _OriginsOnly()
 
 
-def http_client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+def http_client() -> httpx.AsyncClient:
     """Make the client that all channels share: bounded in time, without redirects, cookies or proxies of the host."""
     logging.getLogger("httpx").addFilter(_FILTER)
     return httpx.AsyncClient(
-        transport=transport,
         timeout=TIMEOUT,
         limits=httpx.Limits(max_connections=20, max_keepalive_connections=5, keepalive_expiry=30.0),
         headers={"User-Agent": "booking-monitor", "Accept-Encoding": "identity"},

@@ -51,7 +51,6 @@ class Change:
     """Milliseconds since the epoch."""
     environment: str
     details: Mapping[str, JsonValue] = field(default_factory=dict)
-    link: str | None = None
 
 
 def new_release(version: str, previous: str, environment: str, at: int) -> Change:
@@ -91,8 +90,6 @@ def event_of(page: Page, words: Mapping[Severity, str] = _SEVERITY) -> Event:
     }
     if content.links:
         event["links"] = [{"href": link.href, "text": link.text} for link in content.links]
-    if content.image:
-        event["images"] = [{"src": content.image, "alt": shortened(content.summary, _MAX_WORD_CHARACTERS)}]
     event["client"] = CLIENT
     if content.status_page:
         event["client_url"] = content.status_page
@@ -101,7 +98,7 @@ def event_of(page: Page, words: Mapping[Severity, str] = _SEVERITY) -> Event:
 
 def change_of(change: Change) -> Event:
     """Write a change event, without its routing key."""
-    event: Event = {
+    return {
         "payload": {
             "summary": shortened(change.summary, MAX_SUMMARY_CHARACTERS),
             "source": _source(change.environment),
@@ -109,15 +106,12 @@ def change_of(change: Change) -> Event:
             "custom_details": dict(change.details),
         }
     }
-    if change.link:
-        event["links"] = [{"href": change.link, "text": CLIENT}]
-    return event
 
 
 def encode(event: Event, routing_key: str) -> bytes:
     """Write the body of a call, within PagerDuty's limit.
 
-    What is too long loses its sample lists first, then details from the last to the first, then images and links.
+    What is too long loses its sample lists first, then details from the last to the first, then links.
     The summary and the dedup key always stay.
     """
     event = {"routing_key": routing_key, **event}
@@ -131,7 +125,7 @@ def encode(event: Event, routing_key: str) -> bytes:
         details = {key: value for key, value in details.items() if key != name}
         event["payload"] = {**event["payload"], "custom_details": details}
         body = orjson.dumps(event)
-    for name in ("images", "links", "client_url"):
+    for name in ("links", "client_url"):
         if len(body) <= MAX_EVENT_BYTES:
             return body
         event.pop(name, None)

@@ -10,8 +10,10 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.asymmetric import ec
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 HTTPS_PORT = 443
 MAX_PORT = 65535
@@ -149,6 +151,11 @@ class PushSubscription:
     id: str | None = None
     """The id of its row, once it has one."""
 
+    @property
+    def service(self) -> str:
+        """Host, and port where there is one, of the push service: what may be told of the endpoint."""
+        return self.endpoint.removeprefix("https://").partition("/")[0]
+
 
 def parse_subscription(document: object, hosts: AllowedHosts) -> PushSubscription:
     """Read what `JSON.stringify(pushSubscription)` gives in a browser (W3C Push API, `PushSubscriptionJSON`).
@@ -182,6 +189,8 @@ def public_key(point: bytes) -> ec.EllipticCurvePublicKey:
         InvalidSubscriptionError: this is no such point, or it does not lie on the curve.
 
     """
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - loaded where there is a subscription
+
     allowed = "an uncompressed point on the curve P-256 (65 bytes) in base64url"
     if point[:1] != b"\x04":
         raise InvalidSubscriptionError("keys.p256dh", allowed)

@@ -21,6 +21,7 @@ from monitor.store.inbox import DropPushSubscription
 from monitor.store.readers import Readers
 from monitor.store.writer import StoreUnavailableError, Writer
 from monitor.telemetry.logs import get_logger
+from monitor.telemetry.tracing import Tracing
 
 log = get_logger(__name__)
 
@@ -56,7 +57,7 @@ class Push:
     """Milliseconds since the epoch; later the push is of no use."""
     attempts: int
     """Attempts that count against the limit, before this one."""
-    trace_id: str | None
+    traceparent: str | None
 
 
 class PushRelay:
@@ -72,6 +73,7 @@ class PushRelay:
         policy: RetryPolicy,
         timeout: int,
         concurrency: int,
+        tracing: Tracing,
     ) -> None:
         self._sender = sender
         self._writer = writer
@@ -80,10 +82,13 @@ class PushRelay:
         self._policy = policy
         self._lease = LEASE_OVER_TIMEOUT * timeout
         self._concurrency = concurrency
+        self._tracing = tracing
         self._slots = asyncio.Semaphore(concurrency)
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
-    def dispatch(self, targets: Iterable[PushTarget], booking_id: str, response_deadline: int, trace: str) -> None:
+    def dispatch(
+        self, targets: Iterable[PushTarget], booking_id: str, response_deadline: int, traceparent: str
+    ) -> None:
         """Send the pushes of a booking that has just been committed."""
         for target in targets:
             self._start(
@@ -94,7 +99,7 @@ class PushRelay:
                     booking_id,
                     response_deadline,
                     0,
-                    trace,
+                    traceparent,
                 )
             )
 
@@ -120,7 +125,7 @@ class PushRelay:
                     one.booking["id"],
                     one.booking["response_deadline"],
                     one.attempts - one.attempts_before,
-                    trace_id(one.booking["traceparent"]),
+                    one.booking["traceparent"],
                 )
             )
 
@@ -142,8 +147,9 @@ class PushRelay:
 
     async def _deliver(self, push: Push) -> None:
         async with self._slots:
-            ttl_seconds = max((push.response_deadline - self._now()) // SECOND, 1)
-            payload = push_payload(push.delivery_id, push.booking_id)
+            begun = self._now()
+            ttl_seconds = max((push.response_deadline - begun) // SECOND, 1)
+            payload = push_payload(push.delivery_id, push.booking_id, push.traceparent)
             result = await self._sender.send(push.subscription, payload, ttl_seconds, about=push.booking_id)
         now = self._now()
         record = RecordAttempt(
@@ -152,7 +158,7 @@ class PushRelay:
         about = {
             "booking_id": push.booking_id,
             "delivery_id": push.delivery_id,
-            "trace_id": push.trace_id,
+            "trace_id": trace_id(push.traceparent),
             "detail": result.detail,
         }
         try:
@@ -165,6 +171,26 @@ class PushRelay:
             log.info("push.sent", **about)
         else:
             log.error("push.failed", result=result.result.value, **about)
+        self._trace(push, result, begun, now)
+
+    def _trace(self, push: Push, result: PushResult, begun: int, ended: int) -> None:
+        bad = result.result is not AttemptResult.OK
+        if not self._tracing.keeps(push.traceparent, bad=bad):
+            return
+        attributes: dict[str, str | int] = {
+            "booking.id": push.booking_id,
+            "delivery.id": push.delivery_id,
+            "delivery.attempt": push.attempts + 1,
+            "delivery.result": result.result.value,
+            "push.service": push.subscription.service,
+        }
+        error = result.detail
+        if error.isdecimal():
+            attributes["http.response.status_code"] = int(error)
+            error = result.result.value
+        self._tracing.record_always(
+            "push.delivery", push.traceparent, begun, ended, attributes, error=error if bad else None
+        )
 
     def _next(self, push: Push, result: PushResult, now: int) -> int | None:
         """When to try again. Not for what was refused for good, and not after the booking's deadline."""

@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from monitor.pipeline.realtime.bus import Receive
 from monitor.pipeline.realtime.hub import Event
 from monitor.telemetry.logs import get_logger
+from monitor.telemetry.tracing import parse
 
 log = get_logger(__name__)
 
@@ -91,7 +92,7 @@ class NatsBus:
                     event.provider_id,
                     event.sequence,
                     orjson.Fragment(event.booking_json),
-                    event.trace_id,
+                    event.traceparent,
                 )
             )
             size += len(event.booking_json)
@@ -129,9 +130,9 @@ def _decode(data: bytes, replica: str) -> list[Event]:
                 _text(provider_id),
                 int(sequence),
                 _object(booking),
-                None if trace is None else _text(trace),
+                _traceparent(traceparent),
             )
-            for event_id, booking_id, provider_id, sequence, booking, trace in message["events"]
+            for event_id, booking_id, provider_id, sequence, booking, traceparent in message["events"]
         ]
     except (ValueError, KeyError, TypeError) as error:
         log.error("bus.message_unreadable", error=type(error).__name__)  # noqa: TRY400 - a traceback would show it
@@ -142,6 +143,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
+
+
+def _traceparent(value: object) -> str | None:
+    """A trace context in our own spelling; None for a text that is none, as an older replica's bare trace id."""
+    context = None if value is None else parse(_text(value))
+    return None if context is None else context.traceparent
 
 
 def _object(value: object) -> bytes:

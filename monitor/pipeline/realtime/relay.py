@@ -29,6 +29,7 @@ from monitor.store.readers import Readers
 from monitor.store.subscriptions import CloseSubscription, OpenSubscription
 from monitor.store.writer import StoreUnavailableError, Writer
 from monitor.telemetry.logs import get_logger
+from monitor.telemetry.tracing import Tracing
 
 log = get_logger(__name__)
 
@@ -75,6 +76,7 @@ class RealtimeRelay:
         acknowledge_timeout: int,
         replay_window: int,
         replica: str,
+        tracing: Tracing,
     ) -> None:
         self.hub = hub
         self._bus = bus
@@ -85,6 +87,7 @@ class RealtimeRelay:
         self._acknowledge_timeout = acknowledge_timeout
         self._replay_window = replay_window
         self._replica = replica
+        self._tracing = tracing
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._acknowledged: OrderedDict[str, None] = OrderedDict()
         self._unclosed: dict[str, int] = {}
@@ -157,10 +160,10 @@ class RealtimeRelay:
     def mismatch(self, subscriber: Subscriber, event_id: str, field: str) -> bool:
         """Take word that an event came but the subscriber's filter, on this field, did not match it.
 
-        It is a failed attempt: the next one finds a mended subscriber, or another device. False if the event was not
-        sent over this connection.
+        It is a failed attempt: the next one finds a mended subscriber, or another device. False if the event is not
+        awaited on this connection, or if that was said of it before.
         """
-        event = subscriber.sent(event_id)
+        event = subscriber.mismatched(event_id)
         if event is None:
             return False
         waiting = self._waiting.pop(event_id, None)
@@ -168,31 +171,34 @@ class RealtimeRelay:
         delay = self._policy.delay(1 if waiting is None else waiting.attempts, random.random())  # noqa: S311 - jitter, not a secret
         next_attempt_at = None if delay is None else now + delay
         record = RecordAttempt(event_id, now, AttemptResult.REJECTED, next_attempt_at, f"{COMPARED}{field}")
-        self._writer.submit(record).add_done_callback(_log_failure)
+        self._writer.submit(record).add_done_callback(lambda future: _log_failure(event, future))
         log.error("realtime.mismatched", compared_field=field, **_about(event))
+        self._trace(event, waiting, now, AttemptResult.REJECTED)
         return True
 
     async def acknowledge_later(self, provider_id: str, event_ids: Sequence[str]) -> int:
         """Take acknowledgements that came by another way, of what any replica sent; return how many were news."""
         events = await self._readers.run(find_events, provider_id, event_ids)
-        records = [RecordAttempt(one.id, self._now(), AttemptResult.OK) for one in events]
+        now = self._now()
+        records = [RecordAttempt(one.id, now, AttemptResult.OK) for one in events]
         news = await asyncio.gather(*(self._writer.submit(record) for record in records))
         for claimed, fresh in zip(events, news, strict=True):
-            self._waiting.pop(claimed.id, None)
+            waiting = self._waiting.pop(claimed.id, None)
             if fresh:
-                log.info("realtime.matched", **_about(event_of(claimed)))
+                self._matched(event_of(claimed), waiting, now)
         return sum(news)
 
     def _confirm(self, event: Event) -> None:
         event_id = event.id
-        self._waiting.pop(event_id, None)
+        waiting = self._waiting.pop(event_id, None)
         if event_id in self._acknowledged:
             return
         self._acknowledged[event_id] = None
         if len(self._acknowledged) > ACKNOWLEDGED_REMEMBERED:
             self._acknowledged.popitem(last=False)
-        recorded = self._writer.submit(RecordAttempt(event_id, self._now(), AttemptResult.OK))
-        recorded.add_done_callback(lambda future: self._recorded(event, future))
+        now = self._now()
+        recorded = self._writer.submit(RecordAttempt(event_id, now, AttemptResult.OK))
+        recorded.add_done_callback(lambda future: self._recorded(event, waiting, now, future))
 
     async def sweep(self) -> None:
         """Send what is due for the providers who are connected here; give up waiting for what was not answered."""
@@ -235,7 +241,7 @@ class RealtimeRelay:
 
     async def _give_up_waiting(self) -> None:
         now = self._now()
-        records = []
+        late, records = [], []
         while self._waiting:
             event_id, waiting = next(iter(self._waiting.items()))
             if waiting.deadline > now:
@@ -243,14 +249,16 @@ class RealtimeRelay:
             del self._waiting[event_id]
             delay = self._policy.delay(waiting.attempts, random.random())  # noqa: S311 - jitter, not a secret
             next_attempt_at = None if delay is None else now + delay
+            late.append(waiting)
             records.append(
                 self._writer.submit(RecordAttempt(event_id, now, AttemptResult.UNACKNOWLEDGED, next_attempt_at))
             )
-            log.error("realtime.unmatched", attempts=waiting.attempts, **_about(waiting.event))
-        if records:
-            await asyncio.gather(*records)
+        for waiting, news in zip(late, await asyncio.gather(*records), strict=True):
+            if news:  # else it was acknowledged to another replica meanwhile
+                log.error("realtime.unmatched", attempts=waiting.attempts, **_about(waiting.event))
+                self._trace(waiting.event, waiting, now, AttemptResult.UNACKNOWLEDGED)
 
-    def _recorded(self, event: Event, future: asyncio.Future[bool]) -> None:
+    def _recorded(self, event: Event, waiting: _Waiting | None, at: int, future: asyncio.Future[bool]) -> None:
         if future.cancelled():
             return
         error = future.exception()
@@ -258,7 +266,30 @@ class RealtimeRelay:
             self._acknowledged.pop(event.id, None)
             log.error("realtime.acknowledgement_unrecorded", error=str(error), **_about(event))
         elif future.result():
-            log.info("realtime.matched", **_about(event))
+            self._matched(event, waiting, at)
+
+    def _matched(self, event: Event, waiting: _Waiting | None, acknowledged_at: int) -> None:
+        """Tell that an event was acknowledged, and that this is now in the store."""
+        log.info("realtime.matched", **_about(event))
+        if self._tracing.keeps(event.traceparent, bad=False):
+            self._trace(event, waiting, acknowledged_at, AttemptResult.OK)
+            self._tracing.record("realtime.acknowledgement", event.traceparent, acknowledged_at, self._now())
+
+    def _trace(self, event: Event, waiting: _Waiting | None, ended: int, result: AttemptResult) -> None:
+        """Record an attempt, from when it was sent; from when the event was made if another replica sent it."""
+        bad = result is not AttemptResult.OK
+        if not self._tracing.keeps(event.traceparent, bad=bad):
+            return
+        begun = time_of(event.id) if waiting is None else waiting.deadline - self._acknowledge_timeout
+        attributes: dict[str, str | int] = {
+            "booking.id": event.booking_id,
+            "delivery.id": event.id,
+            "delivery.attempt": event.sequence,
+            "delivery.result": result.value,
+        }
+        self._tracing.record_always(
+            "realtime.delivery", event.traceparent, begun, ended, attributes, error=result.value if bad else None
+        )
 
     async def _publish(self) -> None:
         while self._unpublished:
@@ -266,9 +297,9 @@ class RealtimeRelay:
             await self._bus.publish(events)
 
 
-def _log_failure(future: asyncio.Future[bool]) -> None:
+def _log_failure(event: Event, future: asyncio.Future[bool]) -> None:
     if not future.cancelled() and (error := future.exception()) is not None:
-        log.error("realtime.mismatch_unrecorded", detail=str(error))
+        log.error("realtime.mismatch_unrecorded", error=str(error), **_about(event))
 
 
 def _about(event: Event) -> dict[str, str | None]:
@@ -276,7 +307,7 @@ def _about(event: Event) -> dict[str, str | None]:
         "event_id": event.id,
         "booking_id": event.booking_id,
         "provider_id": event.provider_id,
-        "trace_id": event.trace_id,
+        "trace_id": trace_id(event.traceparent),
     }
 
 
@@ -289,6 +320,4 @@ def event_of(claimed: Claimed) -> Event:
     """The event that a delivery brings."""
     booking = claimed.booking
     shown = orjson.dumps(show_booking(booking))
-    return Event(
-        claimed.id, booking["id"], claimed.target, claimed.attempts + 1, shown, trace_id(booking["traceparent"])
-    )
+    return Event(claimed.id, booking["id"], claimed.target, claimed.attempts + 1, shown, booking["traceparent"])

@@ -8,6 +8,7 @@ from monitor.domain.due import DueStage
 from monitor.domain.judgement import Fact
 from monitor.platforms.embedded.evidence import facts_of
 from monitor.store import evidence
+from monitor.store.leases import Fence
 from monitor.store.readers import Readers
 from monitor.store.repairs import RepairStage
 from monitor.store.writer import Writer
@@ -16,18 +17,20 @@ from monitor.store.writer import Writer
 class EmbeddedPlatform:
     """Reads evidence back from the store's rows, and writes the rows that are missing."""
 
-    def __init__(self, readers: Readers, writer: Writer, chat_room_lifetime: int) -> None:
+    def __init__(self, readers: Readers, writer: Writer, chat_room_lifetime: int, *, pushing: bool = True) -> None:
+        """Take the store, milliseconds, and whether pushes are sent at all: if not, none is owed."""
         self._readers = readers
         self._writer = writer
         self._chat_room_lifetime = chat_room_lifetime
+        self._pushing = pushing
 
     async def look(self, due: Sequence[DueStage]) -> Mapping[DueStage, tuple[Fact, ...]]:
         """Read the rows that the stages call for; all stages are of one kind."""
         if not due:
             return {}
-        found = await self._readers.run(evidence.read, due[0].stage, [one.booking_id for one in due])
+        found = await self._readers.run(evidence.read, due, pushing=self._pushing)
         return {one: facts_of(one, found) for one in due}
 
-    async def repair(self, due: DueStage, now: int) -> bool:
+    async def repair(self, due: DueStage, now: int, fence: Fence | None) -> bool:
         """Write what is missing of a stage, or plan its delivery anew."""
-        return await self._writer.submit(RepairStage(due, now, self._chat_room_lifetime))
+        return await self._writer.submit(RepairStage(due, now, self._chat_room_lifetime, fence))

@@ -28,7 +28,7 @@ def facts_of(due: DueStage, found: Found) -> tuple[Fact, ...]:
         case Stage.NOTIFICATION:
             return _notification(due, found)
         case Stage.PUSH:
-            return _push(due, _owed(found.deliveries[due.booking_id]))
+            return _push(due, _pushes(due, found))
         case Stage.REALTIME:
             return _realtime(due, found)
 
@@ -50,7 +50,7 @@ def _notification(due: DueStage, found: Found) -> tuple[Fact, ...]:
     if not written:
         reason = Reason.FIELD_MISMATCH if rows else Reason.NEVER_ATTEMPTED
         return (Fact(FactKind.ABSENT, due.due_at, reason),)
-    pushes = _owed(found.deliveries[due.booking_id])
+    pushes = _pushes(due, found)
     if not pushes:
         return (Fact(FactKind.FOUND, min(written), Reason.ON_TIME),)
     accepted = [push.delivered_at for push in pushes if push.delivered_at is not None]
@@ -59,9 +59,16 @@ def _notification(due: DueStage, found: Found) -> tuple[Fact, ...]:
     return _push(due, pushes)
 
 
-def _owed(pushes: list[Sent]) -> list[Sent]:
-    """A subscription that has ended is owed nothing."""
-    return [push for push in pushes if push.target_exists or push.delivered_at is not None]
+def _pushes(due: DueStage, found: Found) -> list[Sent]:
+    """The pushes that were accepted, and those that are owed: one to each subscription that was there and still is.
+
+    The subscriptions say what is owed, not the outbox: a push that is missing there is owed all the same.
+    """
+    sent = found.deliveries[due.booking_id]
+    planned = {push.target for push in sent}
+    owed = {one.id for one in found.subscriptions[due.booking_id] if one.id in planned or one.was_live(due.created_at)}
+    there = [push for push in sent if push.target in owed or push.delivered_at is not None]
+    return [*there, *map(Sent, owed - planned)]
 
 
 def _push(due: DueStage, pushes: list[Sent]) -> tuple[Fact, ...]:

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from monitor.alerting.payload import safe_id
 from monitor.domain.currencies import MINOR_DIGITS
 from monitor.domain.ledger import Count
-from monitor.domain.times import HOUR, MINUTE, SECOND, rfc3339
+from monitor.domain.times import MINUTE, SECOND, rfc3339
 from monitor.domain.vocabulary import Stage
 from monitor.web.pages.html import Html, h, join
 from monitor.web.schemas import UUID_PATTERN
 
-DAY = 24 * HOUR
 NO_DATA = "no data"
 SLI_TITLES = {
     Stage.CHAT_ROOM: "Chat room creation",

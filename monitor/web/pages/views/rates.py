@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from monitor.domain.ledger import Count
-from monitor.domain.times import MINUTE
+from monitor.domain.times import DAY, MINUTE
 from monitor.domain.vocabulary import SLIS, Stage, Traffic, Window
 from monitor.store.status import Series
 from monitor.web.pages.facts import Facts
 from monitor.web.pages.formats import (
-    DAY,
     SLI_TITLES,
     minute_of_day,
     share,

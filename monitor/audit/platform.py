@@ -7,6 +7,7 @@ from typing import Protocol
 
 from monitor.domain.due import DueStage
 from monitor.domain.judgement import Fact
+from monitor.store.leases import Fence
 
 
 class Platform(Protocol):
@@ -19,6 +20,9 @@ class Platform(Protocol):
         """
         ...
 
-    async def repair(self, due: DueStage, now: int) -> bool:
-        """Make a missing stage good; say whether there is now reason to look again."""
+    async def repair(self, due: DueStage, now: int, fence: Fence | None) -> bool:
+        """Make a missing stage good; say whether there is now reason to look again.
+
+        Raises StoreUnavailableError, or FencedOffError where somebody else has taken over.
+        """
         ...

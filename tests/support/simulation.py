@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from monitor.domain.alert_conditions import critical_evidence, warning_evidence
 from monitor.domain.alert_lifecycle import Alert, Transition, advance
 from monitor.domain.ledger import Count
-from monitor.domain.times import HOUR, SECOND
+from monitor.domain.times import DAY, HOUR, SECOND
 from monitor.domain.vocabulary import AlertState, Severity, Window
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from monitor.domain.objectives import Objectives
 
-DAY = 24 * HOUR
 MONTH = 730 * HOUR
 EVALUATION_INTERVAL = 5 * SECOND
 
