@@ -18,7 +18,7 @@ from monitor.telemetry.tracing import Tracing
 
 log = get_logger(__name__)
 
-BATCH = 500
+BATCH = 200
 """Stages that one transaction judges: few enough that no booking waits long behind it."""
 MARK_INTERVAL = 5_000
 """Milliseconds after which it is noted that judging goes on, though nothing is due."""

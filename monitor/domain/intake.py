@@ -90,9 +90,9 @@ def take_in(raw: Mapping[str, Any], *, now: int, rules: IntakeRules) -> NewBooki
         _check_extra(extra, errors)
     if errors or request is None:
         raise InvalidBookingError(tuple(errors))
-    legacy = tuple(name for name in LEGACY_NAMES if raw.get(name) is not None)
-    named = any(raw.get(name) is not None for name in _NEUTRAL)
-    drift = Drift.LEGACY_FIELD if "therapistId" in legacy and not named else None
+    legacy = tuple(name for name in LEGACY_NAMES if raw.get(name) is not None) if sent_as else ()
+    unnamed = "therapistId" in legacy and all(raw.get(name) is None for name in _NEUTRAL)
+    drift = Drift.LEGACY_FIELD if unnamed else None
     return NewBooking(request, scheduled_for, currency, extra or None, legacy, drift)
 
 

@@ -109,7 +109,8 @@ def _insert(connection: Connection, new: list[MakeBooking]) -> dict[str, tuple[P
     subscriptions: defaultdict[str, list[Row]] = defaultdict(list)
     for provider_id, *subscription in insert_bookings(connection, [command.given for command in new]):
         subscriptions[provider_id].append(tuple(subscription))
-    pushes = _insert_pushes(connection, [one for one in new if one.provider_id in subscriptions], subscriptions)
+    wanted = [one for one in new if one.provider_id in subscriptions]
+    pushes = _insert_pushes(connection, wanted, subscriptions) if wanted else {}
     insert_rows(
         connection,
         idempotency_keys,
@@ -119,15 +120,20 @@ def _insert(connection: Connection, new: list[MakeBooking]) -> dict[str, tuple[P
             if command.idempotency_key is not None
         ],
     )
+    if odd := [command for command in new if command.legacy_fields or command.drift is not None]:
+        _count_odd(connection, odd)
+    return pushes
+
+
+def _count_odd(connection: Connection, odd: list[MakeBooking]) -> None:
     drifted = Tally(
         (command.created_at // MINUTE, command.drift)
-        for command in new
+        for command in odd
         if command.drift is not None and command.traffic == Traffic.REAL.value
     )
     add_counts(connection, drift_minutes, [(*key, count) for key, count in drifted.items()])
-    legacy = Tally((Counter.LEGACY_FIELDS.value, name, "") for command in new for name in command.legacy_fields)
+    legacy = Tally((Counter.LEGACY_FIELDS.value, name, "") for command in odd for name in command.legacy_fields)
     add_counts(connection, counters, [(*key, count) for key, count in legacy.items()])
-    return pushes
 
 
 def _insert_pushes(

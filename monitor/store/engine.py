@@ -107,7 +107,8 @@ def _prepare_sqlite_reader(connection: Any, _record: object) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    driver.run(connection, "BEGIN IMMEDIATE")
+    if driver.begins_by_itself(connection):
+        driver.begin(connection)
 
 
 def sqlite_version() -> str:

@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from monitor.store import driver
 from monitor.store.commands import Command
 
 log = structlog.get_logger("monitor.store.writer")
@@ -129,10 +130,11 @@ class Writer:
         if not group:
             return connection
         answers: _Answers = []
+        spent: list[tuple[int, float]] = []
         try:
             if connection is None:
-                connection = self._engine.connect()
-            self._write(connection, group, answers)
+                connection = driver.open_connection(self._engine)
+            self._write(connection, group, answers, spent)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told and the next ones served
             _discard(connection)
             connection = None
@@ -142,6 +144,8 @@ class Writer:
             unavailable = StoreUnavailableError(describe(error))
             answers += [(waiting, unavailable) for waiting in unanswered]
         self._loop.call_soon_threadsafe(self._answer, answers)
+        for commands, seconds in spent:
+            self._observer.observe_group(commands, seconds)
         return connection
 
     def _ended(self, group: list[_Waiting[Any]]) -> None:
@@ -170,9 +174,18 @@ class Writer:
                 return group, False
 
     def _write(
-        self, connection: Connection, group: list[_Waiting[Any]], answers: _Answers, *, alone: bool = False
+        self,
+        connection: Connection,
+        group: list[_Waiting[Any]],
+        answers: _Answers,
+        spent: list[tuple[int, float]],
+        *,
+        alone: bool = False,
     ) -> None:
-        """Write a group and add its answers in its order. Raises what the store does; the rest has no answer then."""
+        """Write a group and add its answers in its order, and how many commands each transaction took how long.
+
+        Raises what the store does; the rest has no answer then.
+        """
         begun = time.perf_counter()
         try:
             written = _transact(connection, group)
@@ -183,10 +196,10 @@ class Writer:
                 answers.append((group[0], error))
                 return
             for waiting in group:
-                self._write(connection, [waiting], answers, alone=True)
+                self._write(connection, [waiting], answers, spent, alone=True)
             return
         answers += written
-        self._observer.observe_group(len(group), time.perf_counter() - begun)
+        spent.append((len(group), time.perf_counter() - begun))
 
     def _answer(self, answers: _Answers) -> None:
         self._waiting -= len(answers)
@@ -199,6 +212,10 @@ class Writer:
                 waiting.future.set_result(result)
 
 
+def _kind(waiting: _Waiting[Any]) -> str:
+    return type(waiting.command).__name__
+
+
 def _transact(connection: Connection, group: list[_Waiting[Any]]) -> _Answers:
     """Carry out a group, one type of command after the other: always in the same order of types.
 
@@ -207,12 +224,17 @@ def _transact(connection: Connection, group: list[_Waiting[Any]]) -> _Answers:
     and putting come before closing and dropping.
     """
     answers: _Answers = []
-    ordered = sorted(group, key=lambda waiting: type(waiting.command).__name__, reverse=True)
-    with connection.begin():
+    ordered = sorted(group, key=_kind, reverse=True) if len(group) > 1 else group
+    driver.begin(connection)
+    try:
         for kind, members in groupby(ordered, key=lambda waiting: type(waiting.command)):
             together = list(members)
             results = kind.execute(connection, [waiting.command for waiting in together])
             answers += zip(together, results, strict=True)
+        driver.commit(connection)
+    except BaseException:
+        driver.roll_back(connection)
+        raise
     return answers
 
 

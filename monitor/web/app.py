@@ -20,18 +20,20 @@ from monitor.web.pages import routes as pages
 class _Shortcut:
     """Has the making of a booking answered before the layers of the framework, which take as long as all the rest."""
 
-    def __init__(self, app: FastAPI, route: Route) -> None:
+    def __init__(self, app: FastAPI, route: Route, service: Service, authenticator: Authenticator) -> None:
         self._app = app
         self._route = route
+        self._service = service
+        self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on what is none of ours."""
         if scope["type"] != "http" or scope["path"] != self._route.path or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        scope["app"], scope["route"] = self._app, self._route
+        scope["route"] = self._route
         try:
-            response = await bookings.make_booking(Request(scope, receive))
+            response = await bookings.make_booking(Request(scope, receive), self._service, self._authenticator)
         except Exception as error:  # those that no answer is known for go on
             answer = problems.answer_for(error)
             if answer is None:
@@ -72,4 +74,4 @@ def create_app(service: Service) -> ASGIApp:
     problems.install(app, routes)
     document = functools.cache(lambda: openapi.describe(app, tokens_needed=not authenticator.open))
     app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
-    return Front(_Shortcut(app, make), metrics=service.metrics, traces=service.tracing)
+    return Front(_Shortcut(app, make, service, authenticator), metrics=service.metrics, traces=service.tracing)

@@ -12,9 +12,12 @@ from monitor.domain.lifecycle import Action, Status
 from monitor.domain.representation import show_booking
 from monitor.domain.vocabulary import Traffic
 from monitor.pipeline.desk import IDEMPOTENCY_KEY_PATTERN
+from monitor.service import Service
 from monitor.store import bookings
 from monitor.store.lifecycle import RemoveSynthetic, Take, UnknownBookingError
+from monitor.telemetry.tracing import TraceContext
 from monitor.web import schemas
+from monitor.web.auth import Authenticator
 from monitor.web.context import (
     AnyCaller,
     ApiCaller,
@@ -23,11 +26,8 @@ from monitor.web.context import (
     Limit,
     ServiceHere,
     answer,
-    authenticator_of,
     page,
     problems,
-    service_of,
-    trace_of,
 )
 from monitor.web.front import json_response, read_body, require_json
 from monitor.web.problems import invalid_field
@@ -35,12 +35,11 @@ from monitor.web.problems import invalid_field
 router = APIRouter(tags=["bookings"])
 
 
-async def make_booking(request: Request) -> Response:
+async def make_booking(request: Request, service: Service, authenticator: Authenticator) -> Response:
     """Make a booking. In the way of every booking, so without the framework's layers; its schema is in `openapi`."""
-    caller = authenticator_of(request).identify(request.headers)
+    caller = authenticator.identify(request.headers)
     caller.require_api()
     require_json(request)
-    service = service_of(request)
     body = await read_body(request, service.settings.body_limit)
     keys = request.headers.getlist("idempotency-key")
     if len(keys) > 1:
@@ -48,7 +47,7 @@ async def make_booking(request: Request) -> Response:
     key = keys[0] if keys else None
     if key is not None and not re.fullmatch(IDEMPOTENCY_KEY_PATTERN, key):
         raise invalid_field("Idempotency-Key", "has 1 to 255 characters, visible ones of ASCII")
-    trace = trace_of(request)
+    trace: TraceContext = request.scope["state"]["trace"]
     made = await service.desk.make(body, trace, caller=caller.name, idempotency_key=key)
     headers = {"Location": f"/v1/bookings/{made.booking_id}", "traceresponse": trace.traceparent}
     if made.replayed:

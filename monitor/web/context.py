@@ -14,7 +14,6 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
 from monitor.service import Service
-from monitor.telemetry.tracing import TraceContext
 from monitor.web.auth import Authenticator, Caller
 from monitor.web.front import read_body, require_json
 from monitor.web.problems import MEDIA_TYPE
@@ -71,12 +70,6 @@ async def _read_json(handle: Callable[[Request], Coroutine[Any, Any, Response]],
             fault = {"type": "json_invalid", "loc": ("body",), "msg": f"is JSON in UTF-8: {error}"}
             raise RequestValidationError([fault]) from error
     return await handle(request)
-
-
-def trace_of(request: Request) -> TraceContext:
-    """The trace of this request."""
-    context: TraceContext = request.state.trace
-    return context
 
 
 def answer(body: Any, status: int = 200) -> Response:

@@ -91,7 +91,7 @@ async def test_a_key_that_is_repeated_within_a_group_makes_one_booking(store: St
     plans = [store.plan(key="k-1", body_hash=body) for body in ("one", "one", "two", "one")]
     plans.append(store.plan(key="k-2", body_hash="two"))
     results = await store.submit_all([one.command for one in plans])
-    assert store.groups.sizes[-1] == 5
+    assert store.sizes_of_groups(commands=5)[-1] == 5
     assert results[0] == Made(plans[0].command.booking_id)
     assert results[1] == results[3] == Made(plans[0].command.booking_id, replayed=True)
     assert isinstance(results[2], KeyReusedError)
