@@ -14,8 +14,8 @@ from rich.text import Text
 
 from monitor.drill.faults import SCENARIOS, Scenario
 from monitor.drill.run import Course, Moment, run_drill
-from monitor.drill.stopping import until_stopped
 from monitor.settings import Settings
+from monitor.stopping import until_stopped
 from monitor.telemetry import logs
 
 

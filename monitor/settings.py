@@ -27,6 +27,7 @@ from pydantic_settings import (
 
 from monitor.domain.currencies import MINOR_DIGITS
 from monitor.domain.push_services import KNOWN_PUSH_SERVICES
+from monitor.secret_files import read_secret
 
 PREFIX = "BOOKING_MONITOR_"
 CLIENT_VARIABLES = (f"{PREFIX}URL", f"{PREFIX}TOKEN")
@@ -190,9 +191,9 @@ class Settings(BaseSettings):
     @field_validator("api_tokens", "push_allowed_hosts", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        if isinstance(value, str) and value and not value.strip(", "):
+            raise ValueError("names nothing")
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
     @field_validator("api_tokens")
     @classmethod
@@ -278,10 +279,8 @@ class Settings(BaseSettings):
     @property
     def on_loopback(self) -> bool:
         """Whether only this machine can connect."""
-        if self.host == "localhost":
-            return True
         try:
-            return ipaddress.ip_address(self.host).is_loopback
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
 
@@ -337,8 +336,8 @@ class _SecretFiles(PydanticBaseSettingsSource):
         if not path:
             return None, field_name, False
         try:
-            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
-        except (OSError, UnicodeDecodeError) as error:
+            return read_secret(path), field_name, False
+        except (OSError, ValueError) as error:
             raise SettingsError(f"{variable}: cannot read {path}: {error}") from error
 
     def __call__(self) -> dict[str, Any]:

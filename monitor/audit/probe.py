@@ -25,8 +25,8 @@ from monitor.domain.chat import MessageKind
 
 POLL_SECONDS = 0.05
 
-_GARBAGE = (ValueError, KeyError, TypeError)
-"""What comes of reading an answer that is not one of ours."""
+_GARBAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, httpx.InvalidURL)
+"""What comes of reading an answer that is not one of ours, and of asking on with what stands in it."""
 
 
 class Step(StrEnum):
@@ -77,7 +77,10 @@ class Target:
 
 
 async def probe(target: Target, *, clean_up: bool) -> Report:
-    """Send a booking through a running instance, follow it, and remove it again. Never raises."""
+    """Send a booking through a running instance, follow it, and remove it again, also when that is cancelled.
+
+    Raises httpx.InvalidURL for the target's URL; what the instance does is in the report.
+    """
     report = Report()
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
     encrypted = not target.url.startswith("http://")  # without need, to load the authorities would hold up the loop
@@ -92,8 +95,9 @@ async def probe(target: Target, *, clean_up: bool) -> Report:
             report.errors.setdefault(Step.REALTIME, _describe(error))
             if report.booking_id is None and Step.BOOKING not in report.errors:
                 await _follow(client, target, provider_id, None, report)
-        if clean_up:
-            await _clean_up(client, provider_id, report)
+        finally:
+            if clean_up:
+                await _clean_up(client, provider_id, report)
     return report
 
 
@@ -101,6 +105,7 @@ async def _follow(
     client: httpx.AsyncClient, target: Target, provider_id: str, socket: ClientConnection | None, report: Report
 ) -> None:
     begun = time.monotonic()
+    report.answer_lost = True  # unless it comes
     try:
         made = await _make(client, provider_id)
     except (ProbeError, httpx.HTTPError, OSError) as error:
@@ -109,7 +114,7 @@ async def _follow(
         for step in Step:
             report.errors.setdefault(step, "there is no booking to follow")
         return
-    report.booking_id = made["booking"]["id"]
+    report.booking_id, report.answer_lost = made["booking"]["id"], False
     report.passed[Step.BOOKING] = time.monotonic() - begun
     steps = {
         Step.CHAT_ROOM: _see_chat_room(client, made),
@@ -156,7 +161,7 @@ async def _make(client: httpx.AsyncClient, provider_id: str) -> Any:
         made = answer.json()
         _ = made["booking"]["id"]
     except _GARBAGE as error:
-        raise ProbeError("POST /v1/bookings answered 201 without a booking") from error
+        raise AnswerLostError("POST /v1/bookings answered 201 without a booking") from error
     return made
 
 
@@ -219,7 +224,7 @@ async def _clean_up(client: httpx.AsyncClient, provider_id: str, report: Report)
     try:
         booking_id = report.booking_id or (await _make(client, provider_id))["booking"]["id"]
         await _remove(client, booking_id)
-    except (ProbeError, httpx.HTTPError, OSError) as error:
+    except (ProbeError, httpx.HTTPError, OSError, *_GARBAGE) as error:
         what = "Its synthetic booking, if there is one," if report.answer_lost else "Its synthetic booking"
         report.left_behind = f"{what} could not be removed: {_describe(error)}"
 

@@ -39,8 +39,8 @@ def drill(
     The copy has your objectives and its own database in a temporary directory; it cannot touch production data.
     All scenarios run side by side and take about two minutes. Exit code 0 if each one led to its page, 1 if not.
     """
-    from monitor.drill.stopping import StoppedError
     from monitor.drilling import drill as run
+    from monitor.stopping import StoppedError
 
     settings = read_settings()
     if page and settings.pagerduty_routing_key is None:
@@ -99,7 +99,7 @@ def demo(
     from monitor.calling import CallError
     from monitor.demo.faults import parse_faults
     from monitor.demo.run import Wishes, on_its_own, on_running
-    from monitor.drill.stopping import StoppedError, until_stopped
+    from monitor.stopping import StoppedError, until_stopped
 
     try:
         wishes = Wishes(per_hour, parse_faults(fault or []), seconds)

@@ -27,11 +27,14 @@ def check(
     import httpx
 
     from monitor.audit.probe import Step, Target, probe
+    from monitor.stopping import StoppedError, until_stopped
 
     try:
-        report = asyncio.run(probe(Target(url.rstrip("/"), token, timeout), clean_up=True))
+        report = asyncio.run(until_stopped(probe(Target(url.rstrip("/"), token, timeout), clean_up=True)))
     except httpx.InvalidURL as error:
         fail(f"--url: {error}", MISUSED)
+    except StoppedError as error:
+        raise typer.Exit(error.exit_code) from error
     if as_json:
         print_json(
             {

@@ -19,7 +19,7 @@ from monitor.pipeline.realtime.hub import Event
 from monitor.pipeline.realtime.relay import RealtimeRelay
 from monitor.store.bookings import KeyReusedError, Made, find_parts
 from monitor.store.readers import Readers
-from monitor.store.writer import StoreUnavailableError, Writer
+from monitor.store.writer import StoreUnavailableError, Writer, describe
 from monitor.telemetry.logs import get_logger
 from monitor.telemetry.tracing import TraceContext, Tracing
 
@@ -85,8 +85,11 @@ class Desk:
             shown = planned.show()  # while it is being written
             answer = Answer(planned.command.booking_id, planned.answer(shown))
             made = await writing
-        except StoreUnavailableError as error:
-            log.error("booking.creation_failed", error=str(error), **_about(planned, context))  # noqa: TRY400 - no fault of the code
+        except KeyReusedError:
+            raise  # the caller's own contradiction
+        except BaseException as error:  # whatever kept it from being made, that is told, and goes on
+            reason = str(error) if isinstance(error, StoreUnavailableError) else describe(error)
+            log.error("booking.creation_failed", error=reason, **_about(planned, context))  # noqa: TRY400 - told where it is caught
             raise
         if made.replayed:
             return await self._replay(made)

@@ -193,7 +193,7 @@ class Writer:
             if connection.invalidated or _about_the_store(error):
                 raise
             if alone:
-                answers.append((group[0], error))
+                answers.append((group[0], StoreUnavailableError(describe(error)) if _in_the_way(error) else error))
                 return
             for waiting in group:
                 self._write(connection, [waiting], answers, spent, alone=True)
@@ -241,14 +241,24 @@ def _transact(connection: Connection, group: list[_Waiting[Any]]) -> _Answers:
 _STORE_FAULTS = ("OperationalError", "InterfaceError", "InternalError", "DatabaseError")
 _ROLLED_BACK = "40"
 """The class of SQLSTATEs of a transaction that stood in another one's way, as in a deadlock."""
+_TOO_MUCH = "54"
+"""That of a command which asks for more than the database can do, as a value that is too long for an index."""
 
 
 def _about_the_store(error: Exception) -> bool:
     """Whether the store is at fault (disk full, connection lost) and not the command, or another's command."""
-    if not isinstance(error, DBAPIError):
-        return False
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return type(error).__name__ in _STORE_FAULTS and not state.startswith(_ROLLED_BACK)
+    faulty = isinstance(error, DBAPIError) and type(error).__name__ in _STORE_FAULTS
+    return faulty and not _state(error).startswith((_ROLLED_BACK, _TOO_MUCH))
+
+
+def _in_the_way(error: Exception) -> bool:
+    """Whether a command met another one's, and may well succeed later."""
+    return _state(error).startswith(_ROLLED_BACK)
+
+
+def _state(error: Exception) -> str:
+    """The SQLSTATE of an error; empty where it has none."""
+    return str(getattr(error.orig, "sqlstate", None) or "") if isinstance(error, DBAPIError) else ""
 
 
 def describe(error: BaseException) -> str:

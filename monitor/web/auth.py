@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import math
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -132,7 +133,10 @@ class Authenticator:
             )
         except jwt.InvalidTokenError as error:
             raise _unauthorized("The token is not known.") from error
-        if int(claims["exp"]) * SECOND <= self._now():
+        ends = claims["exp"]
+        if not isinstance(ends, int | float) or not math.isfinite(ends):
+            raise _unauthorized("The token is not known.")
+        if ends * SECOND <= self._now():
             raise _unauthorized("The token has expired.")
         return str(claims["sub"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -13,7 +14,7 @@ from monitor.telemetry import tracing
 from monitor.telemetry.logs import get_logger
 from monitor.telemetry.metrics import Metrics
 from monitor.telemetry.tracing import Tracing
-from monitor.web.problems import FAILED, ProblemError, problem
+from monitor.web.problems import CUT_SHORT, FAILED, RETRY_AFTER_SECONDS, ProblemError, problem
 
 log = get_logger(__name__)
 
@@ -52,6 +53,10 @@ class Front:
 
         try:
             await self._app(scope, receive, watch)
+        except asyncio.CancelledError:  # the service is stopping, and has waited for it as long as it can
+            if started:
+                raise
+            await problem(503, CUT_SHORT, headers={"Retry-After": RETRY_AFTER_SECONDS})(scope, receive, watch)
         except Exception:  # whatever it is, it is logged, and the caller gets an answer where none has begun
             log.exception("request.failed", route=_route(scope), method=scope["method"])
             if started and not complete:

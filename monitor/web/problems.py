@@ -30,6 +30,7 @@ log = get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 INVALID = "The request is not in order."
 FAILED = "The service failed; the fault is in its log."
+CUT_SHORT = "The service is stopping, and it is not known whether this was done; an Idempotency-Key has it done once."
 RETRY_AFTER_SECONDS = "1"
 
 

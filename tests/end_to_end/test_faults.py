@@ -9,13 +9,14 @@ import socket
 import sqlite3
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
-from support.bookings import make, problem
+from support.bookings import booking, make, problem
 from support.bookkeeping import damages, half_made, miscounts, rows, store
 from support.disk import small_disk
 from support.exposition import metric
@@ -233,10 +234,15 @@ def test_a_database_that_hangs_does_not_keep_the_service_from_stopping() -> None
     with postgres_server() as postgres, postgres.fresh_database() as url:
         upgrade_store(url)
         with running_service(database_url=url, **QUICK) as service:
-            with paused(postgres.pid):
+            with paused(postgres.pid), ThreadPoolExecutor() as pool, service.client() as client:
+                waiting = pool.submit(client.post, "/v1/bookings", json=booking(), timeout=20)
+                wait_until(lambda: service.metric("booking_writer_queue_depth") > 0, what="the booking to wait")
                 begun = time.monotonic()
                 assert service.stop() == 1
                 assert time.monotonic() - begun < STOP_SECONDS
+                assert "stopping" in problem(waiting.result(), 503)["detail"]
+                assert waiting.result().headers["Retry-After"] == "1"
+            assert service.log_events("booking.creation_failed")
             assert service.log_events("service.stop_overdue")
 
 

@@ -202,16 +202,3 @@ async def test_a_wait_for_an_event_ends_in_time_for_a_heartbeat() -> None:
     subscriber = await caught_up("phone")
     async with asyncio.timeout(5):
         assert await subscriber.next(0.01) is None
-
-
-async def test_a_mismatch_counts_once_for_each_time_that_its_event_was_sent_and_may_still_be_acknowledged() -> None:
-    phone = await caught_up("phone")
-    hub = hub_of(phone)
-    assert phone.mismatched("event-00001") is None, "nothing was sent"
-    for _ in range(2):
-        hub.publish(event(1))
-        await drain(phone)
-        assert phone.mismatched("event-00001") == event(1)
-        assert phone.mismatched("event-00001") is None
-    assert phone.acknowledged("event-00001") == event(1)
-    assert phone.mismatched("event-00001") is None, "it was acknowledged"

@@ -266,3 +266,19 @@ async def test_a_delivery_is_traced_from_when_it_was_sent_or_from_its_making_if_
         span = spans[made.event_id]
         assert (span.name, span.start_time_unix_nano // 10**6) == ("realtime.delivery", begun)
         assert span.end_time_unix_nano // 10**6 == answered_at
+
+
+async def test_a_mismatch_counts_once_for_each_sending_whichever_devices_say_so(store: Store, bench: Bench) -> None:
+    devices = [await bench.connect(name) for name in ("phone", "tablet")]
+    made = await bench.book()
+    for device in devices:
+        assert await taken(device) == [made.event_id]
+    assert bench.relay.mismatch(devices[0], made.event_id, "therapistId")
+    assert not bench.relay.mismatch(devices[0], made.event_id, "therapistId")
+    assert not bench.relay.mismatch(devices[1], made.event_id, "therapistId")
+    await store.alter("DELETE FROM marks")  # when that is carried out, what was submitted before is too
+    assert await bench.state(made) == ("retrying", 1)
+    store.clock.advance(HOUR)
+    await bench.relay.sweep()
+    assert await taken(devices[1]) == [made.event_id]
+    assert bench.relay.mismatch(devices[1], made.event_id, "therapistId"), "it was sent again"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from support.postgres import postgres_server
 from support.store import Store, open_store
 
@@ -76,6 +76,16 @@ class Answer(Single[str]):
         return LookupError(self.name)
 
 
+@dataclass(frozen=True)
+class Raise(Single[None]):
+    """Has PostgreSQL raise an error."""
+
+    sqlstate: str
+
+    def run(self, connection: Connection) -> None:
+        connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{self.sqlstate}'; END $$"))
+
+
 async def names(store: Store) -> set[str]:
     return {row["name"] for row in await store.rows("SELECT name FROM marks")}
 
@@ -124,6 +134,24 @@ async def test_a_command_that_fails_in_a_group_fails_alone(store: Store) -> None
     assert isinstance(d, LookupError)
     assert await names(store) == {"taken", "a", "c", "d"}
     assert store.groups.failures == 0
+
+
+@pytest.mark.parametrize(("sqlstate", "meant"), [("40P01", StoreUnavailableError), ("54000", DBAPIError)])
+async def test_a_command_that_is_in_the_way_may_come_again_and_one_that_asks_too_much_fails_for_itself(
+    postgresql_url: str, sqlstate: str, meant: type[Exception]
+) -> None:
+    async with open_store(postgresql_url) as store:
+        hold = Hold()
+        held = store.writer.submit(hold)
+        await hold.under_way()
+        group = [store.writer.submit(one) for one in (Note("a"), Raise(sqlstate), Note("c"))]
+        hold.go_on.set()
+        await held
+        a, wrong, c = await asyncio.gather(*group, return_exceptions=True)
+        assert (a, c) == ("a", "c")
+        assert isinstance(wrong, meant)
+        assert await names(store) == {"a", "c"}
+        assert store.groups.failures == 0
 
 
 async def test_an_error_shows_no_values_of_the_statement(store: Store) -> None:

@@ -248,3 +248,16 @@ def test_every_length_of_time_says_its_unit() -> None:
 
 def test_the_reference_in_the_docs_is_that_of_the_code() -> None:
     assert DOCS.read_text(encoding="utf-8") == reference_page(), "make it anew: `make generated`"
+
+
+def test_a_secret_file_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOKING_MONITOR_API_TOKENS_FILE", "/dev/zero")
+    with pytest.raises(SettingsError, match="BOOKING_MONITOR_API_TOKENS_FILE: cannot read /dev/zero: it has more than"):
+        load()
+
+
+@pytest.mark.parametrize("tokens", [",", " , ,"])
+def test_a_list_of_tokens_that_names_none_is_refused(monkeypatch: pytest.MonkeyPatch, tokens: str) -> None:
+    monkeypatch.setenv("BOOKING_MONITOR_API_TOKENS", tokens)
+    with pytest.raises(SettingsError, match="names nothing"):
+        load()

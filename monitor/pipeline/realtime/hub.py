@@ -64,7 +64,6 @@ class Subscriber:
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._sent: OrderedDict[str, Event] = OrderedDict()
-        self._mismatched: set[str] = set()
 
     @property
     def closed(self) -> bool:
@@ -127,24 +126,16 @@ class Subscriber:
         event = self._events.popleft()
         self._room.set()
         self._sent[event.id] = event
-        self._mismatched.discard(event.id)
         if len(self._sent) > SENT_REMEMBERED:
-            self._mismatched.discard(self._sent.popitem(last=False)[0])
+            self._sent.popitem(last=False)
         return event
 
-    def mismatched(self, event_id: str) -> Event | None:
-        """Take word that an event did not match: the event, or None if it is not awaited here or that was said before.
-
-        It may be said once for each time that the event is sent, and an acknowledgement may still come.
-        """
-        if event_id in self._mismatched or event_id not in self._sent:
-            return None
-        self._mismatched.add(event_id)
-        return self._sent[event_id]
+    def sent(self, event_id: str) -> Event | None:
+        """What was sent here under this id, and is not acknowledged."""
+        return self._sent.get(event_id)
 
     def acknowledged(self, event_id: str) -> Event | None:
         """Take an acknowledgement: the event that it is for, or None if it was not sent here or already had one."""
-        self._mismatched.discard(event_id)
         return self._sent.pop(event_id, None)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import orjson
 
@@ -33,6 +34,8 @@ from monitor.telemetry.tracing import Tracing
 
 log = get_logger(__name__)
 
+K = TypeVar("K")
+
 CLAIM_LIMIT = 500
 """Deliveries that one sweep takes at most, and providers that one claim names."""
 CATCH_UP_PAGE = 100
@@ -44,8 +47,8 @@ Long enough that it never takes what a subscriber who is just connecting has had
 """
 PUBLISH_SECONDS = 1.0
 """For telling the other replicas of the last events when the process ends; they find them in the store."""
-ACKNOWLEDGED_REMEMBERED = 100_000
-"""Recently acknowledged events whose repeated acknowledgements need not reach the store."""
+ANSWERS_REMEMBERED = 100_000
+"""Recently acknowledged, or mismatched, events: the same answer again need not reach the store."""
 CATCH_UP_OVERLAP = 2_000
 """Milliseconds before the last seen event from which a returning subscriber is caught up.
 
@@ -90,6 +93,7 @@ class RealtimeRelay:
         self._tracing = tracing
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._acknowledged: OrderedDict[str, None] = OrderedDict()
+        self._mismatched: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._unclosed: dict[str, int] = {}
         self._unpublished: list[Event] = []
         self._publishing: asyncio.Task[None] | None = None
@@ -161,11 +165,12 @@ class RealtimeRelay:
         """Take word that an event came but the subscriber's filter, on this field, did not match it.
 
         It is a failed attempt: the next one finds a mended subscriber, or another device. False if the event is not
-        awaited on this connection, or if that was said of it before.
+        awaited on this connection, or if that was said before of this sending, by whichever device.
         """
-        event = subscriber.mismatched(event_id)
-        if event is None:
+        event = subscriber.sent(event_id)
+        if event is None or (event_id, event.sequence) in self._mismatched:
             return False
+        _remember(self._mismatched, (event_id, event.sequence))
         waiting = self._waiting.pop(event_id, None)
         now = self._now()
         delay = self._policy.delay(1 if waiting is None else waiting.attempts, random.random())  # noqa: S311 - jitter, not a secret
@@ -193,9 +198,7 @@ class RealtimeRelay:
         waiting = self._waiting.pop(event_id, None)
         if event_id in self._acknowledged:
             return
-        self._acknowledged[event_id] = None
-        if len(self._acknowledged) > ACKNOWLEDGED_REMEMBERED:
-            self._acknowledged.popitem(last=False)
+        _remember(self._acknowledged, event_id)
         now = self._now()
         recorded = self._writer.submit(RecordAttempt(event_id, now, AttemptResult.OK))
         recorded.add_done_callback(lambda future: self._recorded(event, waiting, now, future))
@@ -300,6 +303,12 @@ class RealtimeRelay:
 def _log_failure(event: Event, future: asyncio.Future[bool]) -> None:
     if not future.cancelled() and (error := future.exception()) is not None:
         log.error("realtime.mismatch_unrecorded", error=str(error), **_about(event))
+
+
+def _remember(answered: OrderedDict[K, None], key: K) -> None:
+    answered[key] = None
+    if len(answered) > ANSWERS_REMEMBERED:
+        answered.popitem(last=False)
 
 
 def _about(event: Event) -> dict[str, str | None]:
