@@ -69,7 +69,8 @@ def silent_subscriber(service: RunningService, provider_id: str) -> Iterator[Non
 
 @pytest.fixture(scope="module")
 def empty() -> Iterator[Scene]:
-    with running_service() as service:
+    with running_service() as service, service.client() as client:
+        wait_until(lambda: " ago" in client.get("/").text, what="the ledger was judged")
         yield Scene(service, ("/",))
 
 

@@ -1,7 +1,8 @@
 """Peer: DBOS making the booking as a durable workflow of four steps, on SQLite.
 
 The rows go to a database of their own with the same durability as ours. DBOS's system database is switched to the
-write-ahead log, which it does not do by itself and which makes it faster. There is no HTTP: that favours it too.
+write-ahead log, which it does not do by itself and which makes it faster. There is no HTTP: that favours it too. One
+client drives it: 8 or 32 of them make less than a tenth more.
 """
 
 from __future__ import annotations
