@@ -74,20 +74,10 @@ class Judge:
 
     def _tell(self, one: Judged) -> None:
         due, verdict = one.due, one.verdict
-        attributes = {
-            "booking.id": due.booking_id,
-            "booking.stage": due.stage.value,
-            "booking.traffic": due.traffic.value,
-            "booking.outcome": verdict.outcome.value,
-            "booking.reason": verdict.reason.value,
-        }
-        name = f"stage.{due.stage.value}"
-        end = due.due_at if verdict.evidence_at is None else max(verdict.evidence_at, due.created_at)
-        if not verdict.outcome.bad:
-            self._tracing.record(name, due.traceparent, due.created_at, end, attributes)
-            return
-        self._tracing.record_always(name, due.traceparent, due.created_at, end, attributes, error=verdict.reason.value)
-        if due.stage in SLIS:
+        bad = verdict.outcome.bad
+        if self._tracing.keeps(due.traceparent, bad=bad):
+            self._trace(one)
+        if bad and due.stage in SLIS:
             log.error(
                 _FAILURES[due.stage],
                 booking_id=due.booking_id,
@@ -97,6 +87,21 @@ class Judge:
                 reason=verdict.reason.value,
                 trace_id=trace_id(due.traceparent),
             )
+
+    def _trace(self, one: Judged) -> None:
+        due, verdict = one.due, one.verdict
+        attributes = {
+            "booking.id": due.booking_id,
+            "booking.stage": due.stage.value,
+            "booking.traffic": due.traffic.value,
+            "booking.outcome": verdict.outcome.value,
+            "booking.reason": verdict.reason.value,
+        }
+        end = due.due_at if verdict.evidence_at is None else max(verdict.evidence_at, due.created_at)
+        error = verdict.reason.value if verdict.outcome.bad else None
+        self._tracing.record_always(
+            f"stage.{due.stage.value}", due.traceparent, due.created_at, end, attributes, error=error
+        )
 
 
 _FAILURES = {

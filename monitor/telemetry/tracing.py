@@ -181,7 +181,7 @@ class Tracing:
         attributes: Mapping[str, Attribute] | None = None,
         error: str | None = None,
     ) -> None:
-        """Record a finished span although its trace may not be sampled: for bad outcomes, which are rare."""
+        """Record a finished span although its trace may not be sampled: for what `keeps` says is to be kept."""
         if self._exporter is not None:
             context = parse(parent) if isinstance(parent, str) else parent
             if context is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.bookings import booking, problem
 from support.loopback_service import loopback_service
+from support.overload import SMALL_QUEUE, TURNED_AWAY, overload
 from support.push_receiver import Answer, PushReceiver
 from support.realtime import acknowledge, api_of, event_stream, next_event, subscribed
 from support.service import QUICK, running_service
@@ -153,17 +153,9 @@ async def test_a_booking_that_the_store_refuses_is_told_as_an_error() -> None:
 
 
 def test_every_booking_that_a_full_queue_turns_away_is_told() -> None:
-    with running_service(writer_queue_limit=4, writer_group_limit=1) as service, service.client() as client:
-        with (
-            closing(sqlite3.connect(service.database_path, isolation_level=None)) as holder,
-            ThreadPoolExecutor(24) as threads,
-        ):
-            holder.execute("BEGIN IMMEDIATE")
-            sent = [threads.submit(client.post, "/v1/bookings", json=booking(provider_id=f"t-{n}")) for n in range(24)]
-            wait_until(lambda: sum(one.done() for one in sent) >= 16, what="most are turned away")
-            holder.execute("ROLLBACK")
-            refused = {f"t-{n}" for n, one in enumerate(sent) if one.result().status_code != 201}
-        assert len(refused) >= 16
+    with running_service(**SMALL_QUEUE) as service, service.client() as client:
+        refused = {f"t-{n}" for n, answer in enumerate(overload(service, client)) if answer.status_code != 201}
+        assert len(refused) >= TURNED_AWAY
 
         def failures() -> list[dict[str, Any]]:
             found = service.log_events("booking.creation_failed")

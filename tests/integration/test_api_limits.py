@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import sqlite3
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 import uvicorn
 from support.bookings import booking, make, problem, row_counts
+from support.overload import SMALL_QUEUE, TURNED_AWAY, overload
 from support.service import RunningService, running_service
-from support.waiting import wait_until
 
 from monitor.web.connection import BoundedProtocol
 
@@ -268,19 +265,11 @@ def test_a_caller_that_goes_away_in_the_middle_is_no_fault_of_ours(service: Runn
 
 
 def test_a_full_queue_is_answered_with_when_to_come_back_and_what_was_taken_is_kept() -> None:
-    with running_service(writer_queue_limit=4, writer_group_limit=1) as service, service.client() as client:
+    with running_service(**SMALL_QUEUE) as service, service.client() as client:
         make(client, provider_id="t-before")
-        with (
-            closing(sqlite3.connect(service.database_path, isolation_level=None)) as holder,
-            ThreadPoolExecutor(24) as threads,
-        ):
-            holder.execute("BEGIN IMMEDIATE")
-            sent = [threads.submit(client.post, "/v1/bookings", json=booking(provider_id=f"t-{n}")) for n in range(24)]
-            wait_until(lambda: sum(one.done() for one in sent) >= 16, what="most are turned away")
-            holder.execute("ROLLBACK")
-            answers = [one.result() for one in sent]
+        answers = overload(service, client)
         refused = [answer for answer in answers if answer.status_code != 201]
-        assert len(refused) >= 16
+        assert len(refused) >= TURNED_AWAY
         for answer in refused:
             assert "nothing of this was stored" in problem(answer, 503)["detail"]
             assert int(answer.headers["retry-after"]) >= 1

@@ -176,7 +176,7 @@ class RealtimeRelay:
         delay = self._policy.delay(1 if waiting is None else waiting.attempts, random.random())  # noqa: S311 - jitter, not a secret
         next_attempt_at = None if delay is None else now + delay
         record = RecordAttempt(event_id, now, AttemptResult.REJECTED, next_attempt_at, f"{COMPARED}{field}")
-        self._writer.submit(record).add_done_callback(lambda future: _log_failure(event, future))
+        self._writer.submit(record).add_done_callback(lambda future: self._mismatch_recorded(event, future))
         log.error("realtime.mismatched", compared_field=field, **_about(event))
         self._trace(event, waiting, now, AttemptResult.REJECTED)
         return True
@@ -271,6 +271,11 @@ class RealtimeRelay:
         elif future.result():
             self._matched(event, waiting, at)
 
+    def _mismatch_recorded(self, event: Event, future: asyncio.Future[bool]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._mismatched.pop((event.id, event.sequence), None)  # it may be said again
+            log.error("realtime.mismatch_unrecorded", error=str(error), **_about(event))
+
     def _matched(self, event: Event, waiting: _Waiting | None, acknowledged_at: int) -> None:
         """Tell that an event was acknowledged, and that this is now in the store."""
         log.info("realtime.matched", **_about(event))
@@ -298,11 +303,6 @@ class RealtimeRelay:
         while self._unpublished:
             events, self._unpublished = self._unpublished, []
             await self._bus.publish(events)
-
-
-def _log_failure(event: Event, future: asyncio.Future[bool]) -> None:
-    if not future.cancelled() and (error := future.exception()) is not None:
-        log.error("realtime.mismatch_unrecorded", error=str(error), **_about(event))
 
 
 def _remember(answered: OrderedDict[K, None], key: K) -> None:
