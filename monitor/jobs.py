@@ -37,13 +37,15 @@ SET_BACK = timedelta(seconds=1)
 """A planned run that is by so much further away than its interval shows that the system's clock was set back."""
 LOOK_SECONDS = 1
 """Between two looks whether it was, on a clock that cannot be set."""
+PHASES = 4
+"""Moments within each second at which jobs run.
+
+All at one moment would hold up the bookings that come just then, and each at its own would wake an idle process often.
+"""
 
 
 class _Every(BaseTrigger):  # type: ignore[misc]  # the library has no types
-    """Fires at each whole multiple of an interval since `origin`; after a leap of the system's clock at the next one.
-
-    So jobs of one interval run together: the process wakes once for them, and the store commits once.
-    """
+    """Fires at each whole multiple of an interval since `origin`; after a leap of the system's clock at the next."""
 
     def __init__(self, seconds: float, origin: datetime) -> None:
         self.interval = timedelta(seconds=seconds)
@@ -60,6 +62,7 @@ class Jobs:
     def __init__(self, metrics: Mapping[str, JobMetrics], now: Now) -> None:
         self._metrics = metrics
         self._now = now
+        self._added = 0
         # By chance, so that replicas do not turn to the store all at the same moment.
         self._origin = datetime.fromtimestamp(random.random(), UTC)  # noqa: S311 - no secret
         for name in ("apscheduler.executors.default", "apscheduler.scheduler"):  # what they say, `_heard` says
@@ -74,7 +77,9 @@ class Jobs:
 
     def add(self, name: str, every_seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Have `work` run at an interval from the start on."""
-        self._scheduler.add_job(work, _Every(every_seconds, self._origin), id=name)
+        origin = self._origin + timedelta(seconds=self._added % PHASES / PHASES)
+        self._added += 1
+        self._scheduler.add_job(work, _Every(every_seconds, origin), id=name)
 
     def start(self) -> None:
         """Begin."""

@@ -21,6 +21,7 @@ from monitor.telemetry import logs
 from monitor.telemetry.logs import get_logger
 from monitor.web.app import create_app
 from monitor.web.connection import BoundedProtocol
+from monitor.web.direct import DirectProtocol
 
 log = get_logger(__name__)
 
@@ -133,7 +134,7 @@ def _config(settings: Settings, service: Service) -> uvicorn.Config:
         create_app(service),
         loop="none",
         http=BoundedProtocol,
-        ws="websockets-sansio",
+        ws=DirectProtocol,
         ws_ping_interval=settings.realtime_heartbeat,
         ws_ping_timeout=settings.realtime_heartbeat,
         ws_max_size=WEBSOCKET_MESSAGE_LIMIT_BYTES,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from datetime import datetime
-from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from monitor.calling import call
-from monitor.domain.vocabulary import Outcome, Stage
+from monitor.domain.booking import Id
+from monitor.domain.lifecycle import Status
+from monitor.domain.vocabulary import Outcome, Stage, Traffic
 
 REFRESH_SECONDS = 1.0
 ROWS = 30
@@ -28,38 +30,55 @@ _HEADINGS = {
 }
 
 _STYLES = {
-    Outcome.GOOD.value: "green",
-    Outcome.LATE.value: "yellow",
-    Outcome.MISSING.value: "bold red",
-    Outcome.FAILED.value: "bold red",
-    Outcome.EXEMPT.value: "dim",
+    Outcome.GOOD: "green",
+    Outcome.LATE: "yellow",
+    Outcome.MISSING: "bold red",
+    Outcome.FAILED: "bold red",
+    Outcome.EXEMPT: "dim",
 }
-
 
 _LEAST_WIDTHS = {"time": 8, "booking": 12, "provider": 6}
 """Characters. All columns together fit into a terminal of 80; what is wider is cut where there is no more room."""
 
 
-def watch_journeys(console: Console, url: str, token: str | None, provider_id: str | None, *, once: bool) -> None:
-    """Show journeys until interrupted. Raises CallError when the instance does not answer as it should."""
+class PassingStage(BaseModel):
+    """What is shown of a stage."""
+
+    stage: Stage
+    evidence_at: datetime | None
+    outcome: Outcome | None
+
+
+class Passing(BaseModel):
+    """What is shown of a journey."""
+
+    booking_id: Id
+    provider_id: Id
+    traffic: Traffic
+    status: Status
+    created_at: datetime
+    stages: list[PassingStage]
+
+
+async def watch_journeys(console: Console, url: str, token: str | None, provider_id: str | None, *, once: bool) -> None:
+    """Show journeys until cancelled. Raises CallError when the instance does not answer as it should."""
     if once:
-        console.print(journey_table(_fetch(url, token, provider_id)))
+        console.print(journey_table(await _fetch(url, token, provider_id)))
         return
-    with Live(journey_table(_fetch(url, token, provider_id)), console=console, auto_refresh=False) as live:
+    with Live(journey_table(await _fetch(url, token, provider_id)), console=console, auto_refresh=False) as live:
         while True:
-            time.sleep(REFRESH_SECONDS)
-            live.update(journey_table(_fetch(url, token, provider_id)), refresh=True)
+            await asyncio.sleep(REFRESH_SECONDS)
+            live.update(journey_table(await _fetch(url, token, provider_id)), refresh=True)
 
 
-def _fetch(url: str, token: str | None, provider_id: str | None) -> list[dict[str, Any]]:
+async def _fetch(url: str, token: str | None, provider_id: str | None) -> list[Passing]:
     query: dict[str, str | int] = {"limit": ROWS}
     if provider_id is not None:
         query["provider_id"] = provider_id
-    journeys: list[dict[str, Any]] = call(url, token, "GET", "/v1/journeys", "journeys", params=query)
-    return journeys
+    return await call(url, token, "GET", "/v1/journeys", "journeys", list[Passing], params=query)
 
 
-def journey_table(journeys: list[dict[str, Any]]) -> Table:
+def journey_table(journeys: list[Passing]) -> Table:
     """Journeys as a table: one row each, one column a stage."""
     table = Table(title_justify="left", box=None, header_style="bold underline", padding=(0, 1, 0, 0))
     for heading in ("time", "booking", "provider", "status", *_HEADINGS.values()):
@@ -67,27 +86,25 @@ def journey_table(journeys: list[dict[str, Any]]) -> Table:
         table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=least)
     table.title = TITLE if journeys else "No journeys yet"
     for journey in journeys:
-        stages = {stage["stage"]: stage for stage in journey["stages"]}
+        stages = {stage.stage: stage for stage in journey.stages}
         table.add_row(
-            journey["created_at"][11:19],
-            journey["booking_id"][-12:],
-            journey["provider_id"],
-            Text("canary", "cyan") if journey["traffic"] == "canary" else Text(journey["status"]),
-            *(_stage(journey["created_at"], stages.get(stage.value)) for stage in _HEADINGS),
+            f"{journey.created_at:%H:%M:%S}",
+            journey.booking_id[-12:],
+            Text(journey.provider_id),
+            Text("canary", "cyan") if journey.traffic is Traffic.CANARY else Text(journey.status.value),
+            *(_stage(journey.created_at, stages.get(stage)) for stage in _HEADINGS),
         )
     return table
 
 
-def _stage(created_at: str, stage: dict[str, Any] | None) -> Text:
+def _stage(created_at: datetime, stage: PassingStage | None) -> Text:
     if stage is None:
         return Text("")
-    seconds = None
-    if stage["evidence_at"] is not None:
-        seconds = (datetime.fromisoformat(stage["evidence_at"]) - datetime.fromisoformat(created_at)).total_seconds()
-    outcome = stage["outcome"]
+    seconds = None if stage.evidence_at is None else (stage.evidence_at - created_at).total_seconds()
+    outcome = stage.outcome
     when = "" if seconds is None else f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
     if outcome is None:
         return Text(when or "…", "green" if when else "dim")
-    if outcome in (Outcome.GOOD.value, Outcome.EXEMPT.value):
-        return Text(when or outcome, _STYLES[outcome])
-    return Text(" ".join(part for part in (outcome, when) if part), _STYLES[outcome])
+    if outcome in (Outcome.GOOD, Outcome.EXEMPT):
+        return Text(when or outcome.value, _STYLES[outcome])
+    return Text(" ".join(part for part in (outcome.value, when) if part), _STYLES[outcome])

@@ -50,9 +50,14 @@ def read_objectives(path: Path | None) -> Any:
         fail(f"the objectives cannot be used:\n{error}", MISUSED)
 
 
+def plain(text: str) -> str:
+    """Text to print as it is: part of it may be what somebody else's server says, and that steers no terminal."""
+    return escape("".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text))
+
+
 def fail(message: str, code: int) -> Any:
     """Say why, and end the command with an exit code."""
-    err.print(f"[bold red]error[/]: {escape(message)}", highlight=False, soft_wrap=True)
+    err.print(f"[bold red]error[/]: {plain(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
 

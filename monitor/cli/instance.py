@@ -6,11 +6,10 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from monitor.cli.common import FAILED, LOCAL, MISUSED, Json, Token, Url, err, fail, out, print_json
+from monitor.cli.common import FAILED, LOCAL, MISUSED, Json, Token, Url, err, fail, out, plain, print_json
 
-REDRIVE_TIMEOUT_SECONDS = 300
+REDRIVE_SECONDS = 300
 """For an instance to plan all of its dead deliveries anew, which after a long fault may be a great many."""
 
 
@@ -53,14 +52,14 @@ def check(
         time = f"  [dim]{report.passed[step] * 1000:.0f} ms[/]" if passed else ""
         out.print(f"{'✅' if passed else '❌'} {step.value + ':':<{width}}  {verdict}{time}")
     if report.left_behind is not None:
-        err.print(f"[yellow]{escape(report.left_behind)}[/]", soft_wrap=True)
+        err.print(f"[yellow]{plain(report.left_behind)}[/]", soft_wrap=True)
     if report.ok:
         out.print("\n🎉 ALL TESTS PASSED! Pipeline working correctly.")
         return
     out.print()
     for step in Step:
         if step in report.errors:
-            out.print(f"[red]{step.value}[/]: {escape(report.errors[step])}", soft_wrap=True)
+            out.print(f"[red]{step.value}[/]: {plain(report.errors[step])}", soft_wrap=True)
     raise typer.Exit(FAILED)
 
 
@@ -72,11 +71,12 @@ def watch(
 ) -> None:
     """Show journeys live as they pass: whose, which stages came true after what time, and the outcome."""
     from monitor.calling import CallError
+    from monitor.stopping import StoppedError, until_stopped
     from monitor.watching import watch_journeys
 
     try:
-        watch_journeys(out, url.rstrip("/"), token, provider_id, once=once)
-    except KeyboardInterrupt:
+        asyncio.run(until_stopped(watch_journeys(out, url, token, provider_id, once=once)))
+    except StoppedError:
         return
     except CallError as error:
         fail(str(error), FAILED)
@@ -90,12 +90,17 @@ def redrive(
 ) -> None:
     """Drive dead deliveries again, from their first attempt."""
     from monitor.calling import CallError, call
+    from monitor.stopping import StoppedError, until_stopped
 
     body = {name: value for name, value in (("stage", stage), ("booking_id", booking_id)) if value is not None}
     try:
-        redriven = call(
-            url, token, "POST", "/v1/deliveries/redrive", "redriven", json=body, timeout=REDRIVE_TIMEOUT_SECONDS
+        redriven = asyncio.run(
+            until_stopped(
+                call(url, token, "POST", "/v1/deliveries/redrive", "redriven", int, json=body, timeout=REDRIVE_SECONDS)
+            )
         )
     except CallError as error:
         fail(str(error), FAILED)
+    except StoppedError as error:
+        raise typer.Exit(error.exit_code) from error
     out.print(f"{redriven} deliveries are being driven again")

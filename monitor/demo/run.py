@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 from pydantic import SecretStr
@@ -70,7 +71,7 @@ async def on_running(console: Console, url: str, token: str | None, wishes: Wish
     if unreachable := wishes.faults.keys() & IN_THE_STORE.keys():
         names = ", ".join(sorted(unreachable))
         raise ValueError(f"--fault {names} is put into the store, and so needs the demonstration's own service")
-    call(url, token, "GET", "/v1/slis", "slis")
+    await call(url, token, "GET", "/v1/slis", "slis", list[Any])
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=10) as client:
         console.print(

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from monitor.domain.ids import new_id
 from monitor.domain.ledger import Counter
@@ -95,12 +95,16 @@ class MakeBooking:
         ]
 
 
+_KEYS = select(idempotency_keys.c.key, idempotency_keys.c.body_hash, idempotency_keys.c.booking_id).where(
+    idempotency_keys.c.key.in_(bindparam("keys", expanding=True))
+)
+
+
 def _known_keys(connection: Connection, commands: Sequence[MakeBooking]) -> dict[str, tuple[str, str]]:
     keys = [command.idempotency_key for command in commands if command.idempotency_key is not None]
     if not keys:
         return {}
-    table = idempotency_keys.c
-    rows = connection.execute(select(table.key, table.body_hash, table.booking_id).where(table.key.in_(keys)))
+    rows = connection.execute(_KEYS, {"keys": keys})
     return {key: (body_hash, booking_id) for key, body_hash, booking_id in rows}
 
 

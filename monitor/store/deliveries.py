@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, or_, select, update
 
 from monitor.domain.ledger import Counter
 from monitor.domain.rows import Fields
@@ -15,7 +15,7 @@ from monitor.domain.vocabulary import OUTSTANDING, AttemptResult, DeliveryState,
 from monitor.store.commands import Single
 from monitor.store.evidence import IDS_A_QUERY
 from monitor.store.statements import Row as Statement
-from monitor.store.statements import add_counts, insert_rows, is_one_of, update_rows
+from monitor.store.statements import add_counts, insert_rows, is_one_of, lock_rows, update_rows
 from monitor.store.tables import (
     bookings,
     counters,
@@ -34,6 +34,38 @@ _OPEN = is_one_of(deliveries.c.state, "pending", "retrying", "dead")
 """The condition of the index on open deliveries, which a query has to repeat word for word to use it."""
 _WANTED = _OPEN & deliveries.c.state.in_([state.value for state in OUTSTANDING])
 _DEAD = _OPEN & (deliveries.c.state == DeliveryState.DEAD.value)
+_GIVEN_ID = deliveries.c.id.in_(bindparam("ids", expanding=True))
+_EVENTS_BY_ID = _EVENTS.where(_GIVEN_ID)
+_PLANNED = (
+    select(deliveries.c.id)
+    .where(
+        deliveries.c.stage == bindparam("stage"),
+        deliveries.c.next_attempt_at.is_not(None),
+        deliveries.c.next_attempt_at <= bindparam("due_before"),
+    )
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_DUE = _PLANNED.order_by(deliveries.c.next_attempt_at)
+_DUE_TO_SOME = _DUE.where(deliveries.c.target.in_(bindparam("targets", expanding=True)))
+_HEARD = exists().where(
+    live_subscriptions.c.provider_id == deliveries.c.target, live_subscriptions.c.closed_at.is_(None)
+)
+_DUE_UNHEARD = _PLANNED.where(~_HEARD)
+_PLAN = update(deliveries).where(_GIVEN_ID).values(next_attempt_at=bindparam("next_attempt"))
+_MINE = (deliveries.c.target == bindparam("provider")) & (deliveries.c.stage == Stage.REALTIME.value)
+_PLAN_FOR_PROVIDER = (
+    update(deliveries)
+    .where(
+        _MINE,
+        or_(deliveries.c.next_attempt_at.is_(None), deliveries.c.next_attempt_at <= bindparam("at")),
+        _WANTED,
+    )
+    .values(next_attempt_at=bindparam("at"))
+)
+_LATER_EVENTS = _EVENTS.where(deliveries.c.id > bindparam("after")).limit(bindparam("most"))
+_UNHEARD = _LATER_EVENTS.where(deliveries.c.id.in_(select(deliveries.c.id).where(_MINE, _WANTED)))
+_UNSEEN = _LATER_EVENTS.where(_MINE, deliveries.c.id > bindparam("seen"), deliveries.c.id != bindparam("last_seen"))
 
 
 COMPARED = "compared "
@@ -74,27 +106,16 @@ class ClaimDue(Single[list[Claimed]]):
 
     def run(self, connection: Connection) -> list[Claimed]:
         """Return what each command claimed, the longest due first."""
-        due = (
-            select(deliveries.c.id)
-            .where(
-                deliveries.c.stage == self.stage.value,
-                deliveries.c.next_attempt_at.is_not(None),
-                deliveries.c.next_attempt_at <= self.now,
-            )
-            .order_by(deliveries.c.next_attempt_at)
-            .limit(self.limit)
-            .with_for_update(skip_locked=True)
-        )
-        if self.targets is not None:
-            due = due.where(deliveries.c.target.in_(self.targets))
-        ids = list(connection.execute(due).scalars())
+        given = {"stage": self.stage.value, "due_before": self.now, "most": self.limit}
+        if self.targets is None:
+            due = connection.execute(_DUE, given)
+        else:
+            due = connection.execute(_DUE_TO_SOME, given | {"targets": self.targets})
+        ids = list(due.scalars())
         if not ids:
             return []
-        connection.execute(
-            update(deliveries).where(deliveries.c.id.in_(ids)).values(next_attempt_at=self.now + self.lease)
-        )
-        query = _EVENTS.where(deliveries.c.id.in_(ids))
-        return [_claimed(row) for row in connection.execute(query)]
+        connection.execute(_PLAN, {"ids": ids, "next_attempt": self.now + self.lease})
+        return [_claimed(row) for row in connection.execute(_EVENTS_BY_ID, {"ids": ids})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,23 +191,13 @@ class _Delivery:
             self.delivered_at = report.at if received else None
 
 
+_ATTEMPTED = ("id", "stage", "state", "attempts", "next_attempt_at", "last_error", "delivered_at")
+
+
 def _undelivered(connection: Connection, ids: set[str]) -> dict[str, _Delivery]:
     """Those deliveries that are there and not acknowledged yet, by id, locked until the end."""
-    query = (
-        select(
-            deliveries.c.id,
-            deliveries.c.stage,
-            deliveries.c.state,
-            deliveries.c.attempts,
-            deliveries.c.next_attempt_at,
-            deliveries.c.last_error,
-            deliveries.c.delivered_at,
-        )
-        .where(deliveries.c.id.in_(sorted(ids)), deliveries.c.delivered_at.is_(None))
-        .order_by(deliveries.c.id)
-        .with_for_update()
-    )
-    return {delivery_id: _Delivery(*row) for delivery_id, *row in connection.execute(query)}
+    rows = lock_rows(connection, deliveries, _ATTEMPTED, ids, only_where="delivered_at IS NULL")
+    return {delivery_id: _Delivery(*row) for delivery_id, *row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,24 +209,10 @@ class ParkUnheard(Single[int]):
 
     def run(self, connection: Connection) -> int:
         """Return how many were put aside. They are planned again when their provider subscribes."""
-        somebody = exists().where(
-            live_subscriptions.c.provider_id == deliveries.c.target, live_subscriptions.c.closed_at.is_(None)
-        )
-        due = (
-            select(deliveries.c.id)
-            .where(
-                deliveries.c.stage == Stage.REALTIME.value,
-                deliveries.c.next_attempt_at.is_not(None),
-                deliveries.c.next_attempt_at <= self.due_before,
-                ~somebody,
-            )
-            .limit(self.limit)
-            .with_for_update(skip_locked=True)
-        )
-        ids = list(connection.execute(due).scalars())
+        given = {"stage": Stage.REALTIME.value, "due_before": self.due_before, "most": self.limit}
+        ids = list(connection.execute(_DUE_UNHEARD, given).scalars())
         for start in range(0, len(ids), IDS_A_QUERY):
-            some = ids[start : start + IDS_A_QUERY]
-            connection.execute(update(deliveries).where(deliveries.c.id.in_(some)).values(next_attempt_at=None))
+            connection.execute(_PLAN, {"ids": ids[start : start + IDS_A_QUERY], "next_attempt": None})
         return len(ids)
 
 
@@ -224,16 +221,7 @@ def plan_for_provider(connection: Connection, provider_id: str, now: int) -> Non
 
     What is due is planned anew as well: so it waits for one who is just putting it aside, and wins.
     """
-    connection.execute(
-        update(deliveries)
-        .where(
-            deliveries.c.target == provider_id,
-            deliveries.c.stage == Stage.REALTIME.value,
-            or_(deliveries.c.next_attempt_at.is_(None), deliveries.c.next_attempt_at <= now),
-            _WANTED,
-        )
-        .values(next_attempt_at=now)
-    )
+    connection.execute(_PLAN_FOR_PROVIDER, {"provider": provider_id, "at": now})
 
 
 def lapse(connection: Connection, booking_ids: Iterable[str]) -> None:
@@ -288,12 +276,8 @@ def find_push_targets(connection: Connection, subscription_ids: Sequence[str]) -
 
 def find_events(connection: Connection, provider_id: str, event_ids: Sequence[str]) -> list[Claimed]:
     """Those of these realtime events that are for this provider."""
-    query = _EVENTS.where(
-        deliveries.c.id.in_(event_ids),
-        deliveries.c.target == provider_id,
-        deliveries.c.stage == Stage.REALTIME.value,
-    )
-    return [_claimed(row) for row in connection.execute(query)]
+    given = {"ids": event_ids, "provider": provider_id}
+    return [_claimed(row) for row in connection.execute(_EVENTS_BY_ID.where(_MINE), given)]
 
 
 def missed_events(
@@ -303,10 +287,9 @@ def missed_events(
 
     Those are what nobody acknowledged, and, where `seen` is given, all with an id above that but the last seen one.
     """
-    mine = (deliveries.c.target == provider_id) & (deliveries.c.stage == Stage.REALTIME.value)
-    missed = [_EVENTS.where(deliveries.c.id.in_(select(deliveries.c.id).where(mine, _WANTED)))]
+    given = {"provider": provider_id, "after": after, "most": limit}
+    rows = list(connection.execute(_UNHEARD, given))
     if seen is not None:
-        missed.append(_EVENTS.where(mine, deliveries.c.id > seen, deliveries.c.id != last_seen))
-    rows = [row for query in missed for row in connection.execute(query.where(deliveries.c.id > after).limit(limit))]
+        rows += connection.execute(_UNSEEN, given | {"seen": seen, "last_seen": last_seen})
     found = {event.id: event for event in map(_claimed, rows)}
     return [found[event_id] for event_id in sorted(found)[:limit]]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, inspect, select
+from sqlalchemy import BindParameter, Connection, bindparam, exists, func, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from monitor.domain.chat import MessageKind
@@ -119,11 +119,7 @@ def _read(connection: Connection, due: Sequence[DueStage], *, pushing: bool) -> 
         if stage in (Stage.CHAT_ROOM, Stage.MESSAGE):
             found.rooms.update(_rooms(connection, ids))
         if stage is Stage.NOTIFICATION:
-            for booking_id, provider_id, created_at in connection.execute(
-                select(notifications.c.booking_id, notifications.c.provider_id, notifications.c.created_at).where(
-                    notifications.c.booking_id.in_(ids)
-                )
-            ):
+            for booking_id, provider_id, created_at in connection.execute(_NOTIFICATIONS, {"ids": ids}):
                 found.notifications[booking_id].append((provider_id, created_at))
         if stage in (Stage.NOTIFICATION, Stage.PUSH):
             for booking_id, sent in _deliveries(connection, Stage.PUSH, ids):
@@ -137,47 +133,54 @@ def _read(connection: Connection, due: Sequence[DueStage], *, pushing: bool) -> 
     return found
 
 
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_NOTIFICATIONS = select(notifications.c.booking_id, notifications.c.provider_id, notifications.c.created_at).where(
+    notifications.c.booking_id.in_(_IDS)
+)
+_RECEIVED_AT = (
+    select(func.min(chat_messages.c.created_at))
+    .where(chat_messages.c.room_id == chat_rooms.c.id, chat_messages.c.kind == MessageKind.BOOKING_RECEIVED.value)
+    .scalar_subquery()
+)
+_ROOMS = select(
+    chat_rooms.c.booking_id, chat_rooms.c.provider_id, chat_rooms.c.customer_id, chat_rooms.c.created_at, _RECEIVED_AT
+).where(chat_rooms.c.booking_id.in_(_IDS))
+_TELLING_RESULT = (
+    select(delivery_attempts.c.result)
+    .where(delivery_attempts.c.delivery_id == deliveries.c.id)
+    .order_by((delivery_attempts.c.result == AttemptResult.REJECTED.value).desc(), delivery_attempts.c.attempt.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_DELIVERIES = select(deliveries.c.booking_id, deliveries.c.target, deliveries.c.delivered_at, _TELLING_RESULT).where(
+    deliveries.c.booking_id.in_(_IDS), deliveries.c.stage == bindparam("stage")
+)
+
+
 def _rooms(connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, Room]]:
-    received = (
-        select(func.min(chat_messages.c.created_at))
-        .where(chat_messages.c.room_id == chat_rooms.c.id, chat_messages.c.kind == MessageKind.BOOKING_RECEIVED.value)
-        .scalar_subquery()
-    )
-    query = select(
-        chat_rooms.c.booking_id, chat_rooms.c.provider_id, chat_rooms.c.customer_id, chat_rooms.c.created_at, received
-    ).where(chat_rooms.c.booking_id.in_(ids))
-    for booking_id, *room in connection.execute(query).all():
+    for booking_id, *room in connection.execute(_ROOMS, {"ids": ids}).all():
         yield booking_id, Room(*room)
 
 
 def _deliveries(connection: Connection, stage: Stage, ids: Sequence[str]) -> Iterator[tuple[str, Sent]]:
-    telling = (
-        select(delivery_attempts.c.result)
-        .where(delivery_attempts.c.delivery_id == deliveries.c.id)
-        .order_by(
-            (delivery_attempts.c.result == AttemptResult.REJECTED.value).desc(), delivery_attempts.c.attempt.desc()
-        )
-        .limit(1)
-        .scalar_subquery()
-    )
-    query: Select[Any] = select(
-        deliveries.c.booking_id,
-        deliveries.c.target,
-        deliveries.c.delivered_at,
-        telling,
-    ).where(deliveries.c.booking_id.in_(ids), deliveries.c.stage == stage.value)
-    for booking_id, *sent in connection.execute(query).all():
+    for booking_id, *sent in connection.execute(_DELIVERIES, {"ids": ids, "stage": stage.value}).all():
         yield booking_id, Sent(*sent)
+
+
+_PUSH_SUBSCRIPTIONS = select(
+    push_subscriptions.c.provider_id,
+    push_subscriptions.c.id,
+    push_subscriptions.c.created_at,
+    push_subscriptions.c.expires_at,
+).where(push_subscriptions.c.provider_id.in_(bindparam("providers", expanding=True)))
 
 
 def push_subscriptions_of(
     connection: Connection, provider_ids: Iterable[str]
 ) -> defaultdict[str, list[PushSubscription]]:
     """The push subscriptions that are there now, by provider."""
-    table = push_subscriptions.c
-    query = select(table.provider_id, table.id, table.created_at, table.expires_at)
     found: defaultdict[str, list[PushSubscription]] = defaultdict(list)
-    for provider_id, *subscription in connection.execute(query.where(table.provider_id.in_(provider_ids))):
+    for provider_id, *subscription in connection.execute(_PUSH_SUBSCRIPTIONS, {"providers": list(provider_ids)}):
         found[provider_id].append(PushSubscription(*subscription))
     return found
 
@@ -188,17 +191,19 @@ def _subscriptions(connection: Connection, due: Sequence[DueStage]) -> Iterator[
     return ((booking_id, found[provider_id]) for booking_id, provider_id in providers.items())
 
 
+_THERE_IN_TIME = (live_subscriptions.c.provider_id == bookings.c.provider_id) & (
+    live_subscriptions.c.opened_at <= stages.c.due_at
+)
+_STILL_OPEN = exists().where(_THERE_IN_TIME, live_subscriptions.c.closed_at.is_(None))
+_CLOSED_SINCE = exists().where(_THERE_IN_TIME, live_subscriptions.c.closed_at >= stages.c.created_at)
+_LISTENED = (
+    select(stages.c.booking_id)
+    .join_from(stages, bookings, bookings.c.id == stages.c.booking_id)
+    .where(stages.c.booking_id.in_(_IDS), stages.c.stage == Stage.REALTIME.value, _STILL_OPEN | _CLOSED_SINCE)
+)
+
+
 def _listened(connection: Connection, ids: Sequence[str]) -> Iterator[str]:
     """Bookings with a subscription that was open at some time in [creation, due time]."""
-    then = (live_subscriptions.c.provider_id == bookings.c.provider_id) & (
-        live_subscriptions.c.opened_at <= stages.c.due_at
-    )
-    still_open = exists().where(then, live_subscriptions.c.closed_at.is_(None))
-    closed_since = exists().where(then, live_subscriptions.c.closed_at >= stages.c.created_at)
-    query = (
-        select(stages.c.booking_id)
-        .join_from(stages, bookings, bookings.c.id == stages.c.booking_id)
-        .where(stages.c.booking_id.in_(ids), stages.c.stage == Stage.REALTIME.value, still_open | closed_since)
-    )
-    for (booking_id,) in connection.execute(query):
+    for (booking_id,) in connection.execute(_LISTENED, {"ids": ids}):
         yield booking_id

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from monitor.store.commands import Single
 from monitor.store.statements import insert_rows
@@ -17,6 +17,15 @@ from monitor.store.tables import leases, live_subscriptions
 
 LEADER = "leader"
 _REPLICA = "replica:"
+
+
+_LEASE = select(leases).where(leases.c.name == bindparam("lease")).with_for_update()
+_HELD = _LEASE.with_only_columns(leases.c.token).where(leases.c.holder == bindparam("by"))
+_KEEP = (
+    update(leases)
+    .where(leases.c.name == bindparam("lease"))
+    .values(holder=bindparam("by"), token=bindparam("with_token"), expires_at=bindparam("until"))
+)
 
 
 class FencedOffError(Exception):
@@ -36,9 +45,7 @@ def check_fence(connection: Connection, fence: Fence | None) -> None:
     """Make sure, until the transaction ends, that a lease is still held. None is a store for one process."""
     if fence is None:
         return
-    held = connection.execute(
-        select(leases.c.token).where(leases.c.name == fence.name, leases.c.holder == fence.holder).with_for_update()
-    ).scalar_one_or_none()
+    held = connection.execute(_HELD, {"lease": fence.name, "by": fence.holder}).scalar_one_or_none()
     if held != fence.token:
         raise FencedOffError(f"the lease {fence.name} has passed on from {fence.holder}")
 
@@ -58,7 +65,7 @@ class RenewLease(Single[Fence | None]):
     def run(self, connection: Connection) -> Fence | None:
         """Return a fence for each lease that is held, None for one that somebody else holds."""
         now = _store_now(connection, self.now)
-        row = connection.execute(select(leases).where(leases.c.name == self.name).with_for_update()).one_or_none()
+        row = connection.execute(_LEASE, {"lease": self.name}).one_or_none()
         if row is None:
             inserted = insert_rows(
                 connection, leases, [(self.name, self.holder, 1, now + self.lifetime)], skip_existing=True
@@ -67,11 +74,8 @@ class RenewLease(Single[Fence | None]):
         if row.holder != self.holder and row.expires_at > now:
             return None
         token = row.token if row.holder == self.holder else row.token + 1
-        connection.execute(
-            update(leases)
-            .where(leases.c.name == self.name)
-            .values(holder=self.holder, token=token, expires_at=now + self.lifetime)
-        )
+        given = {"lease": self.name, "by": self.holder, "with_token": token, "until": now + self.lifetime}
+        connection.execute(_KEEP, given)
         return Fence(self.name, self.holder, token)
 
 

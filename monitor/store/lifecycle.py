@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, literal, select, update
+from sqlalchemy import Connection, bindparam, delete, literal, select, update
 
 from monitor.domain.chat import TOLD, system_message
 from monitor.domain.ids import new_id
@@ -54,6 +54,18 @@ class Take(Single[Fields]):
         return UnknownBookingError(self.booking_id) if written is None else written
 
 
+_OVERDUE = (
+    select(bookings.c.id)
+    .where(
+        bookings.c.status == literal(Status.PENDING.value, literal_execute=True),
+        bookings.c.response_deadline <= bindparam("now"),
+    )
+    .order_by(bookings.c.response_deadline)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ExpireUnanswered(Single[list[str]]):
     """Expires bookings whose response deadline has passed."""
@@ -63,17 +75,7 @@ class ExpireUnanswered(Single[list[str]]):
 
     def run(self, connection: Connection) -> list[str]:
         """Return the ids of the bookings that expired."""
-        query = (
-            select(bookings.c.id)
-            .where(
-                bookings.c.status == literal(Status.PENDING.value, literal_execute=True),
-                bookings.c.response_deadline <= self.now,
-            )
-            .order_by(bookings.c.response_deadline)
-            .limit(self.limit)
-            .with_for_update(skip_locked=True)
-        )
-        ids = list(connection.execute(query).scalars())
+        ids = list(connection.execute(_OVERDUE, {"now": self.now, "most": self.limit}).scalars())
         if ids:
             expired = Standing(Status.EXPIRED, Response.TIMED_OUT)
             _write_steps(connection, ids, Action.EXPIRE, expired, self.now)

@@ -57,6 +57,21 @@ def update_rows(
     )
 
 
+def lock_rows(
+    connection: Connection, table: Table, names: tuple[str, ...], keys: Iterable[str], *, only_where: str = "TRUE"
+) -> Iterable[Row]:
+    """Read columns of the rows with these primary keys, locked until the transaction ends.
+
+    They are locked in the order of their keys. `only_where` is a condition in SQL.
+    """
+    text = _lock_text(table, names, only_where, connection.dialect.name)
+    given = list(keys)
+    rows: Iterable[Row] = driver.run(
+        connection, text, (orjson.dumps(given).decode() if connection.dialect.name == "sqlite" else given,)
+    )
+    return rows
+
+
 def upsert(
     connection: Connection, table: Table, row: dict[str, Any], *, keep_larger: Column[Any] | None = None
 ) -> None:
@@ -164,6 +179,14 @@ def _update_from_recordset_text(table: Table, changed: tuple[str, ...], only_whe
     names = (*changed, *_keys(table))
     source = recordset_clause({name: table.c[name].type.python_type for name in names})
     return _update_text(table, changed, source, {name: f"given.{name}" for name in names}, only_where)
+
+
+@cache
+def _lock_text(table: Table, names: tuple[str, ...], only_where: str, dialect: str) -> str:
+    """SQLite has one writer, which holds the lock that there is; its list is JSON."""
+    (key,) = _keys(table)
+    one_of, lock = ("IN (SELECT value FROM json_each(?))", "") if dialect == "sqlite" else ("= ANY(%s)", " FOR UPDATE")
+    return f"SELECT {', '.join(names)} FROM {table.name} WHERE {key} {one_of} AND {only_where} ORDER BY {key}{lock}"  # noqa: S608 - our names
 
 
 @cache

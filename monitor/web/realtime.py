@@ -23,6 +23,7 @@ from monitor.telemetry.logs import get_logger
 from monitor.web import schemas
 from monitor.web.auth import Authenticator, Caller
 from monitor.web.context import AnyCaller, JsonRoute, ServiceHere, answer, authenticator_of, problems
+from monitor.web.direct import direct_way
 from monitor.web.problems import ProblemError, answer_for
 
 log = get_logger(__name__)
@@ -85,6 +86,9 @@ async def _serve(
         await socket.send_text(_hello(service, subscriber))
     except WebSocketDisconnect:
         return []
+    way = direct_way(socket.scope)
+    subscriber.send_at_once = lambda event: way.send(event.frame)
+    way.take = lambda text: _acknowledge(service, subscriber, text)
     tasks = [
         asyncio.create_task(_send_events(socket, subscriber)),
         asyncio.create_task(_take_messages(service, socket, subscriber)),
@@ -117,8 +121,14 @@ async def _send_events(socket: WebSocket, subscriber: Subscriber) -> None:
         await socket.send_text(event.frame)
 
 
+def _acknowledge(service: Service, subscriber: Subscriber, text: str) -> bool:
+    """Take a message if it is an acknowledgement of something that was sent, and not yet acknowledged, here."""
+    said = _read_message(text) if len(text) <= LONGEST_MESSAGE else _Said()
+    return said.acknowledged is not None and service.realtime.acknowledge(subscriber, said.acknowledged)
+
+
 async def _take_messages(service: Service, socket: WebSocket, subscriber: Subscriber) -> None:
-    """Take messages. As many acknowledgements are allowed as events were sent; other messages have their limit."""
+    """Take what is no acknowledgement. Of those as many are allowed as events were sent; the rest has its limit."""
     allowed = service.settings.subscriber_messages_per_second
     second, taken = 0, 0
     while (message := await socket.receive())["type"] != "websocket.disconnect":
@@ -130,8 +140,6 @@ async def _take_messages(service: Service, socket: WebSocket, subscriber: Subscr
             await socket.close(MESSAGE_TOO_BIG, f"a message has at most {LONGEST_MESSAGE} characters")
             return
         said = _read_message(text)
-        if said.acknowledged is not None and service.realtime.acknowledge(subscriber, said.acknowledged):
-            continue
         if said.mismatched is not None and service.realtime.mismatch(subscriber, *said.mismatched):
             continue
         now = int(time.monotonic())

@@ -49,6 +49,8 @@ MESSAGES_PER_SECOND = 20
 SUBSCRIPTIONS = 3
 LARGE = "x" * 16_000
 """Makes an event so large that a few hundred fill every buffer on the way."""
+NOT_UTF_8 = b'{"type":"ping","id":"\xff"}'
+"""A message that is no text, though it is sent as one."""
 ENOUGH = 400
 """So many large events fill the buffers of the kernel, and then the queue."""
 
@@ -215,6 +217,17 @@ async def test_an_answered_booking_is_not_brought_again(
     delivery = journey["delivery"]["realtime"]
     assert (delivery["state"], delivery["next_attempt_at"]) == ("lapsed", None)
     assert outcome_of(journey) == ("failed", "subscriber_silent")
+
+
+async def test_an_acknowledgement_in_fragments_is_one_all_the_same(
+    service: RunningService, api: httpx.AsyncClient, provider: str, token: str
+) -> None:
+    async with subscribed(service.url, provider, token=token) as socket:
+        booking_id = await book(api, provider)
+        event = await next_event(socket)
+        await socket.send(['{"type":"ack",', f'"id":"{event["id"]}"}}'])
+        journey = await delivered(api, booking_id)
+    assert journey["delivery"]["realtime"]["attempts"] == 1
 
 
 async def test_acknowledgements_of_unknown_and_of_foreign_events_change_nothing(
@@ -431,6 +444,7 @@ async def test_a_message_that_is_not_in_order_is_answered_with_what_is_allowed(
     ("messages", "code"),
     [
         pytest.param([b"\x00\x01"], 1003, id="binary"),
+        pytest.param([NOT_UTF_8], 1007, id="not-utf-8"),
         pytest.param(["x" * 5_000], 1009, id="too-long-for-us"),
         pytest.param(["x" * 100_000], 1009, id="too-long-for-the-protocol"),
         pytest.param(['{"type":"ping"}'] * (3 * MESSAGES_PER_SECOND), 1008, id="too-many"),
@@ -451,7 +465,7 @@ async def test_a_device_that_breaks_the_rules_is_disconnected_and_others_are_not
         async with subscribed(service.url, provider, token=token) as socket:
             with contextlib.suppress(ConnectionClosed):
                 for message in messages:
-                    await socket.send(message)
+                    await socket.send(message, text=True if message is NOT_UTF_8 else None)
             await read_to_the_end(socket)
             assert socket.close_code == code
         booking_id = await book(api, provider)

@@ -36,13 +36,13 @@ def service() -> Iterator[RunningService]:
 @pytest.fixture
 def stranger(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a web server that is no booking-monitor, and answers everything with 200 or with what a test says."""
-    status = getattr(request, "param", 200)
+    status, body = getattr(request, "param", (200, b"<html>"))
 
     class Stranger(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(b"<html>")
+            self.wfile.write(body)
 
         def do_POST(self) -> None:
             self.do_GET()
@@ -186,7 +186,7 @@ def test_check_fails_where_nobody_listens() -> None:
     assert errors == ["Booking Creation", "Chat Room Creation", "Notification Creation", "Realtime Subscription"]
 
 
-@pytest.mark.parametrize("stranger", [200, 201], indirect=True)
+@pytest.mark.parametrize("stranger", [(200, b"<html>"), (201, b"<html>")], indirect=True)
 def test_check_fails_at_a_stranger(stranger: str) -> None:
     result = RUNNER.invoke(app, ["check", "--url", stranger, "--timeout", "1"])
     assert isinstance(result.exception, SystemExit)
@@ -251,6 +251,22 @@ def test_a_call_says_what_it_met_instead_of_an_instance(
         result = RUNNER.invoke(app, [*words, "--url", url])
         assert result.exit_code == FAILED
         assert f"error: {url} {message}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        (200, b'{"journeys": [{"provider_id": "\\u001b[2J"}], "redriven": "\\u001b[2J"}'),
+        (500, b'{"detail": "\\u001b[2J"}'),
+    ],
+    indirect=True,
+)
+@pytest.mark.parametrize("words", [["watch", "--once"], ["redrive"]], ids=" ".join)
+def test_what_a_server_says_does_not_steer_the_terminal(words: list[str], stranger: str) -> None:
+    result = RUNNER.invoke(app, [*words, "--url", stranger])
+    assert result.exit_code == FAILED
+    assert f"error: {stranger} answered " in result.stderr
+    assert "\x1b[2J" not in result.output
 
 
 def test_serve_says_which_address_it_cannot_have(

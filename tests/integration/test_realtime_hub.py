@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.domain.vocabulary import Transport
 from monitor.pipeline.realtime.hub import SENT_REMEMBERED, Event, Hub, Subscriber, SubscriberLimitError
@@ -125,6 +127,64 @@ async def test_a_subscriber_that_catches_up_is_closed_when_too_many_new_events_w
     for number in range(3):
         hub.publish(event(number))
     assert subscriber.overflowed
+
+
+class Wire:
+    """What left over a connection, whose sending task has to wait while it is not free."""
+
+    def __init__(self) -> None:
+        self.left: list[str] = []
+        self.free = asyncio.Event()
+        self.free.set()
+
+    def send_at_once(self, event: Event) -> bool:
+        if self.free.is_set():
+            self.left.append(event.id)
+        return self.free.is_set()
+
+    async def send_all_of(self, subscriber: Subscriber) -> None:
+        while (event := await subscriber.next()) is not None:
+            await self.free.wait()
+            self.left.append(event.id)
+
+
+async def test_an_event_leaves_at_once_where_nothing_waits_and_can_be_acknowledged() -> None:
+    phone, wire = await caught_up("phone"), Wire()
+    phone.send_at_once = wire.send_at_once
+    sending = asyncio.create_task(wire.send_all_of(phone))
+    assert hub_of(phone).publish(event(1)) == 1
+    assert wire.left == []  # nobody asks for events yet: what was sent before may still be on its way
+    await asyncio.sleep(0)
+    hub_of(phone).publish(event(2))
+    assert wire.left == ["event-00001", "event-00002"]
+    assert [phone.acknowledged(one) for one in wire.left] == [event(1), event(2)]
+    phone.close()
+    await sending
+
+
+@given(steps=st.lists(st.sampled_from(["offer", "offer", "block", "free", "run"]), max_size=60))
+async def test_events_leave_in_their_order_and_once_whichever_way_they_take(steps: list[str]) -> None:
+    phone, wire = await caught_up("phone", queue_limit=100), Wire()
+    phone.send_at_once = wire.send_at_once
+    sending = asyncio.create_task(wire.send_all_of(phone))
+    offered: list[Event] = []
+    for step in steps:
+        match step:
+            case "offer":
+                offered.append(event(len(offered)))
+                assert phone.offer(offered[-1])
+            case "block":
+                wire.free.clear()
+            case "free":
+                wire.free.set()
+            case "run":
+                await asyncio.sleep(0)
+    wire.free.set()
+    await phone.caught_up()  # waits until all is taken from the queue
+    await asyncio.sleep(0)
+    phone.close()
+    await sending
+    assert wire.left == [one.id for one in offered]
 
 
 async def test_closing_ends_every_wait() -> None:

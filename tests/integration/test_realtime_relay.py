@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.otlp_collector import attributes, collecting
 from support.store import SAMPLED, TERMS, Store
+from support.waiting import eventually
 
 from monitor.domain.retry import RetryPolicy
 from monitor.domain.times import HOUR, SECOND
@@ -16,6 +17,7 @@ from monitor.domain.vocabulary import Transport
 from monitor.pipeline.realtime.bus import NoBus
 from monitor.pipeline.realtime.hub import Event, Hub, Subscriber
 from monitor.pipeline.realtime.relay import PARK_AFTER, RealtimeRelay
+from monitor.store.deliveries import RecordAttempt
 from monitor.store.writer import StoreUnavailableError
 from monitor.telemetry.tracing import Tracing, configure
 
@@ -36,6 +38,7 @@ class Interrupted:
 
     def __init__(self, store: Store) -> None:
         self.away = False
+        self.reported: list[RecordAttempt] = []
         self._writer = store.writer
 
     def submit(self, command: Any) -> asyncio.Future[Any]:
@@ -44,6 +47,8 @@ class Interrupted:
             refused = asyncio.get_running_loop().create_future()
             refused.set_exception(StoreUnavailableError("away"))
             return refused
+        if isinstance(command, RecordAttempt):
+            self.reported.append(command)
         return self._writer.submit(command)
 
 
@@ -174,6 +179,7 @@ async def test_an_acknowledgement_that_the_store_did_not_take_can_come_again(sto
     assert await taken(phone) == [made.event_id]
     bench.writer.away = True
     assert bench.relay.acknowledge(phone, made.event_id)
+    bench.relay.record_acknowledgements()
     await asyncio.sleep(0)
     bench.writer.away = False
     store.clock.advance(2 * TIMEOUT)
@@ -181,8 +187,25 @@ async def test_an_acknowledgement_that_the_store_did_not_take_can_come_again(sto
     assert await taken(phone) == [made.event_id]
     assert bench.relay.acknowledge(phone, made.event_id)
     assert not bench.relay.acknowledge(phone, made.event_id)
+    bench.relay.record_acknowledgements()
     await store.make()  # goes through the writer behind the acknowledgement
     assert await bench.state(made) == ("delivered", 1)
+
+
+async def test_acknowledgements_are_gathered_and_written_down_together(store: Store, bench: Bench) -> None:
+    phone = await bench.connect()
+    made = [await bench.book() for _ in range(5)]
+    for event_id in await taken(phone):
+        assert bench.relay.acknowledge(phone, event_id)
+    assert not bench.writer.reported
+
+    async def written() -> bool:
+        return bool(bench.writer.reported)
+
+    await eventually(written, what="they are written down")
+    assert [one.delivery_id for one in bench.writer.reported] == [one.event_id for one in made]
+    await store.make()  # goes through the writer behind them
+    assert {await bench.state(one) for one in made} == {("delivered", 1)}
 
 
 async def test_what_nobody_hears_is_put_aside_and_comes_when_somebody_connects(store: Store, bench: Bench) -> None:
@@ -259,6 +282,7 @@ async def test_a_delivery_is_traced_from_when_it_was_sent_or_from_its_making_if_
         answered_at = store.clock.advance(60)
         for event_id in await taken(phone):
             assert bench.relay.acknowledge(phone, event_id)
+        bench.relay.record_acknowledgements()
         await store.make()  # goes through the writer behind the acknowledgements
         await asyncio.to_thread(tracing.shutdown, 10)
         spans = {attributes(one).get("delivery.id"): one for one in collector.received()}

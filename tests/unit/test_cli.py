@@ -18,7 +18,7 @@ from monitor.cli import app
 from monitor.cli.common import FAILED, MISUSED
 from monitor.pipeline.push.keys import application_server_key, load_private_key
 from monitor.settings import CLIENT_VARIABLES, PREFIX, reference
-from monitor.watching import journey_table
+from monitor.watching import Passing, journey_table
 
 RUNNER = CliRunner()
 
@@ -129,23 +129,22 @@ def test_journeys_are_a_row_each_with_the_time_of_every_stage() -> None:
     def stage(name: str, evidence_at: str | None, outcome: str | None) -> dict[str, Any]:
         return {"stage": name, "evidence_at": evidence_at, "outcome": outcome}
 
-    table = journey_table(
-        [
-            {
-                "created_at": "2026-12-01T14:00:00.000Z",
-                "booking_id": "019ab0c1-0000-7000-8000-0123456789ab",
-                "provider_id": "t-17",
-                "traffic": "real",
-                "status": "pending",
-                "stages": [
-                    stage("chat_room", "2026-12-01T14:00:00.004Z", "good"),
-                    stage("message", None, None),
-                    stage("notification", "2026-12-01T14:00:12.500Z", "late"),
-                    stage("realtime", None, "failed"),
-                ],
-            }
-        ]
+    journey = Passing.model_validate(
+        {
+            "created_at": "2026-12-01T14:00:00.000Z",
+            "booking_id": "019ab0c1-0000-7000-8000-0123456789ab",
+            "provider_id": "t-17",
+            "traffic": "real",
+            "status": "pending",
+            "stages": [
+                stage("chat_room", "2026-12-01T14:00:00.004Z", "good"),
+                stage("message", None, None),
+                stage("notification", "2026-12-01T14:00:12.500Z", "late"),
+                stage("realtime", None, "failed"),
+            ],
+        }
     )
+    table = journey_table([journey])
     cells = [[str(cell) for cell in column.cells] for column in table.columns]
     assert cells == [
         ["14:00:00"],

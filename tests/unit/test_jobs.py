@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from support.waiting import eventually
 
-from monitor.jobs import Jobs, _Every
+from monitor.jobs import PHASES, Jobs, _Every
 from monitor.telemetry.metrics import JobMetrics
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ INTERVAL = timedelta(seconds=2)
 
 
 @given(after=st.timedeltas(timedelta(0), INTERVAL - timedelta(microseconds=1)))
-def test_jobs_of_one_interval_run_together_whenever_they_were_added(after: timedelta) -> None:
+def test_a_job_runs_at_the_multiples_of_its_interval_whenever_it_was_added(after: timedelta) -> None:
     assert _Every(2, NOON).get_next_fire_time(None, NOON + after) == NOON + INTERVAL
 
 
@@ -39,6 +40,18 @@ def test_after_a_leap_ahead_the_next_run_is_at_most_one_interval_away_however_lo
     following = _Every(2, NOON).get_next_fire_time(NOON, now)
     assert now < following <= now + INTERVAL
     assert (following - NOON) % INTERVAL == timedelta(0)
+
+
+def test_jobs_that_are_added_one_after_the_other_do_not_all_run_at_one_moment() -> None:
+    jobs = Jobs({}, lambda: 0)
+    for name in "abcd":
+        jobs.add(name, 1, nothing)
+    moments = sorted(job.trigger.get_next_fire_time(None, NOON) for job in jobs._scheduler.get_jobs())
+    assert [later - sooner for sooner, later in pairwise(moments)] == [timedelta(seconds=1 / PHASES)] * 3
+
+
+async def nothing() -> None:
+    pass
 
 
 class Work:

@@ -57,10 +57,13 @@ class Subscriber:
         self.transport = transport
         self.overflowed = False
         self.gone = asyncio.Event()
+        self.send_at_once: Callable[[Event], bool] | None = None
+        """Sends an event if nothing is in its way, where the transport can. Events that wait still go first."""
         self._queue_limit = queue_limit
         self._events: deque[Event] = deque()
         self._held: dict[str, Event] = {}
         self._catching_up = True
+        self._idle = False
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._sent: OrderedDict[str, Event] = OrderedDict()
@@ -88,9 +91,11 @@ class Subscriber:
             return False
         if self._catching_up:
             self._held[event.id] = event
-        else:
+        elif waiting or not self._idle or self.send_at_once is None or not self.send_at_once(event):
             self._events.append(event)
             self._wake.set()
+        else:
+            self._remember(event)
         return True
 
     async def replay(self, event: Event) -> bool:
@@ -112,7 +117,11 @@ class Subscriber:
         self._wake.set()
 
     async def next(self, timeout_seconds: float | None = None) -> Event | None:
-        """The next event; None when the subscriber is closed, or none came in time if there is one."""
+        """The next event; None when the subscriber is closed, or none came in time if there is one.
+
+        Who asks for the next one has sent the one before.
+        """
+        self._idle = True
         if timeout_seconds is None:
             await self._woken()
         elif not self._events:
@@ -120,14 +129,14 @@ class Subscriber:
                 async with asyncio.timeout(timeout_seconds):
                     await self._woken()
             except TimeoutError:
+                self._idle = False
                 return None
+        self._idle = False
         if self.closed:
             return None
         event = self._events.popleft()
         self._room.set()
-        self._sent[event.id] = event
-        if len(self._sent) > SENT_REMEMBERED:
-            self._sent.popitem(last=False)
+        self._remember(event)
         return event
 
     def sent(self, event_id: str) -> Event | None:
@@ -147,6 +156,11 @@ class Subscriber:
     def _has(self, event_id: str) -> bool:
         """Whether an event that was missed is on its way already: it was committed while that was looked up."""
         return event_id in self._sent or any(event.id == event_id for event in self._events)
+
+    def _remember(self, event: Event) -> None:
+        self._sent[event.id] = event
+        if len(self._sent) > SENT_REMEMBERED:
+            self._sent.popitem(last=False)
 
     async def _woken(self) -> None:
         """Wait until there is an event, or the subscriber is closed."""

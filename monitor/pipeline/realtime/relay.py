@@ -8,6 +8,7 @@ are connected to it, so that a retry starts where the socket is, and NATS may be
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -47,6 +48,11 @@ Long enough that it never takes what a subscriber who is just connecting has had
 """
 PUBLISH_SECONDS = 1.0
 """For telling the other replicas of the last events when the process ends; they find them in the store."""
+ACKNOWLEDGEMENT_LINGER_SECONDS = 0.03
+"""For which acknowledgements are gathered, to be written down together: one that is lost has its event sent again.
+
+A commit for each, a moment after that of its booking, would stand in the way of the next booking.
+"""
 ANSWERS_REMEMBERED = 100_000
 """Recently acknowledged, or mismatched, events: the same answer again need not reach the store."""
 CATCH_UP_OVERLAP = 2_000
@@ -54,6 +60,13 @@ CATCH_UP_OVERLAP = 2_000
 
 Ids are in the order of time only to the millisecond, and two replicas' clocks differ a little.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Acknowledged:
+    at: int
+    event: Event
+    waiting: _Waiting | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +106,7 @@ class RealtimeRelay:
         self._tracing = tracing
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._acknowledged: OrderedDict[str, None] = OrderedDict()
+        self._unrecorded: list[_Acknowledged] = []
         self._mismatched: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._unclosed: dict[str, int] = {}
         self._unpublished: list[Event] = []
@@ -138,6 +152,7 @@ class RealtimeRelay:
 
         Raises ValueError if `last_id` is no UUIDv7, or StoreUnavailableError.
         """
+        self.record_acknowledgements()
         provider_id = subscriber.provider_id
         seen = None if last_id is None else first_id(time_of(last_id) - CATCH_UP_OVERLAP)
         attempts = {one.id: _attempt(one) for one in await self._claim((provider_id,))}
@@ -194,17 +209,28 @@ class RealtimeRelay:
         return sum(news)
 
     def _confirm(self, event: Event) -> None:
-        event_id = event.id
-        waiting = self._waiting.pop(event_id, None)
-        if event_id in self._acknowledged:
+        waiting = self._waiting.pop(event.id, None)
+        if event.id in self._acknowledged:
             return
-        _remember(self._acknowledged, event_id)
-        now = self._now()
-        recorded = self._writer.submit(RecordAttempt(event_id, now, AttemptResult.OK))
-        recorded.add_done_callback(lambda future: self._recorded(event, waiting, now, future))
+        _remember(self._acknowledged, event.id)
+        if not self._unrecorded:
+            asyncio.get_running_loop().call_later(ACKNOWLEDGEMENT_LINGER_SECONDS, self.record_acknowledgements)
+        self._unrecorded.append(_Acknowledged(self._now(), event, waiting))
+
+    def record_acknowledgements(self) -> None:
+        """Have written down now what has been acknowledged."""
+        acknowledged, self._unrecorded = self._unrecorded, []
+        for one in acknowledged:
+            try:
+                recorded = self._writer.submit(RecordAttempt(one.event.id, one.at, AttemptResult.OK))
+            except StoreUnavailableError as error:
+                self._forget_acknowledgement(one.event, error)
+            else:
+                recorded.add_done_callback(functools.partial(self._recorded, one))
 
     async def sweep(self) -> None:
         """Send what is due for the providers who are connected here; give up waiting for what was not answered."""
+        self.record_acknowledgements()
         await self._record_closings()
         await self._give_up_waiting()
         providers = iter(tuple(self.hub.providers))
@@ -222,8 +248,9 @@ class RealtimeRelay:
             pass
 
     async def stop(self) -> None:
-        """Have all subscribers leave."""
+        """Have all subscribers leave, and write down what they have acknowledged."""
         self.hub.close()
+        self.record_acknowledgements()
         if self._publishing is not None:
             await asyncio.wait((self._publishing,), timeout=PUBLISH_SECONDS)
             self._publishing.cancel()
@@ -261,15 +288,18 @@ class RealtimeRelay:
                 log.error("realtime.unmatched", attempts=waiting.attempts, **_about(waiting.event))
                 self._trace(waiting.event, waiting, now, AttemptResult.UNACKNOWLEDGED)
 
-    def _recorded(self, event: Event, waiting: _Waiting | None, at: int, future: asyncio.Future[bool]) -> None:
+    def _recorded(self, acknowledged: _Acknowledged, future: asyncio.Future[bool]) -> None:
         if future.cancelled():
             return
-        error = future.exception()
-        if error is not None:
-            self._acknowledged.pop(event.id, None)
-            log.error("realtime.acknowledgement_unrecorded", error=str(error), **_about(event))
+        if (error := future.exception()) is not None:
+            self._forget_acknowledgement(acknowledged.event, error)
         elif future.result():
-            self._matched(event, waiting, at)
+            self._matched(acknowledged.event, acknowledged.waiting, acknowledged.at)
+
+    def _forget_acknowledgement(self, event: Event, error: BaseException) -> None:
+        """So the event is sent again, and can be acknowledged again."""
+        self._acknowledged.pop(event.id, None)
+        log.error("realtime.acknowledgement_unrecorded", error=str(error), **_about(event))
 
     def _mismatch_recorded(self, event: Event, future: asyncio.Future[bool]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None:
