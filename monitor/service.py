@@ -256,7 +256,7 @@ class Service:
                 response_deadline=milliseconds(settings.response_deadline),
                 chat_room_lifetime=milliseconds(settings.chat_room_lifetime),
                 acknowledge_timeout=milliseconds(settings.acknowledge_timeout),
-                push_timeout=milliseconds(settings.push_timeout),
+                push_timeout=None if self.push is None else milliseconds(settings.push_timeout),
             ),
         )
         self.platform = EmbeddedPlatform(

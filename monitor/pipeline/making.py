@@ -28,7 +28,8 @@ class Terms:
     response_deadline: int
     chat_room_lifetime: int
     acknowledge_timeout: int
-    push_timeout: int
+    push_timeout: int | None
+    """None where no pushes are sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def plan(
             *[now + grace for grace in _graces(terms.grace)],
         ),
         push_due_at=now + terms.grace.notification,
-        push_retry_at=now + terms.push_timeout,
+        push_retry_at=None if terms.push_timeout is None else now + terms.push_timeout,
         legacy_fields=new.legacy_fields,
         drift=None if new.drift is None else new.drift.value,
         idempotency_key=idempotency_key,

@@ -65,7 +65,8 @@ class MakeBooking:
     given: Row
     """What its rows hold, in the order of `spread.COLUMNS`."""
     push_due_at: int
-    push_retry_at: int
+    push_retry_at: int | None
+    """When a push without an answer is tried again; None where no pushes are sent, and so none are planned."""
     legacy_fields: tuple[str, ...] = ()
     drift: str | None = None
     """How the booking drifted from the schema, if it did."""
@@ -110,10 +111,11 @@ def _known_keys(connection: Connection, commands: Sequence[MakeBooking]) -> dict
 
 def _insert(connection: Connection, new: list[MakeBooking]) -> dict[str, tuple[PushTarget, ...]]:
     """Insert bookings with all that belongs to them. Returns the pushes that were planned, by booking."""
+    pushing = any(command.push_retry_at is not None for command in new)
     subscriptions: defaultdict[str, list[Row]] = defaultdict(list)
-    for provider_id, *subscription in insert_bookings(connection, [command.given for command in new]):
+    for provider_id, *subscription in insert_bookings(connection, [one.given for one in new], pushing=pushing):
         subscriptions[provider_id].append(tuple(subscription))
-    wanted = [one for one in new if one.provider_id in subscriptions]
+    wanted = [one for one in new if one.provider_id in subscriptions and one.push_retry_at is not None]
     pushes = _insert_pushes(connection, wanted, subscriptions) if wanted else {}
     insert_rows(
         connection,

@@ -12,8 +12,8 @@ def stage_row(booking_id: str, stage: Stage, traffic: str, created_at: int, due_
 
 
 def delivery_row(
-    delivery_id: str, booking_id: str, stage: Stage, target: str, next_attempt_at: int, created_at: int
+    delivery_id: str, booking_id: str, stage: Stage, target: str, next_attempt_at: int | None, created_at: int
 ) -> Row:
-    """A delivery that was not attempted yet. Times are milliseconds since the epoch."""
+    """A delivery that was not attempted yet, nor planned if there is no next attempt. Times in ms since the epoch."""
     state = DeliveryState.PENDING.value
     return (delivery_id, booking_id, stage.value, target, state, 0, next_attempt_at, None, created_at, None, 0)

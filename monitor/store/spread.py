@@ -79,16 +79,19 @@ _COUNTED = (Counter.BOOKINGS.value, _given("traffic"), _given("platform"))
 """The counter that grows with each booking."""
 
 
-def insert_bookings(connection: Connection, given: Sequence[Row]) -> Iterable[Row]:
+def insert_bookings(connection: Connection, given: Sequence[Row], *, pushing: bool) -> Iterable[Row]:
     """Insert bookings with all their rows, and count them; each is one flat row, in the order of `COLUMNS`.
 
-    Returns the push subscriptions of their providers, without those that had expired before: provider, id, endpoint,
-    public key and secret of each.
+    Returns, if `pushing`, the push subscriptions of their providers, without those that had expired before: provider,
+    id, endpoint, public key and secret of each.
     """
     if connection.dialect.name != "sqlite":
-        return cast("Iterable[Row]", driver.run(connection, _postgresql_text(), (recordset(COLUMNS, given),)))
+        written = driver.run(connection, _postgresql_text(pushing), (recordset(COLUMNS, given),))
+        return cast("Iterable[Row]", written)
     for some in pieces(given):
         driver.run(connection, f"INSERT INTO making {values(some)}", flat(some))
+    if not pushing:
+        return ()
     providers = tuple({row[_PROVIDER] for row in given})
     text = _subscriptions_text(", ".join("?" * len(providers)), "?")
     return cast("Iterable[Row]", driver.run(connection, text, (*providers, min(row[_CREATED_AT] for row in given))))
@@ -117,14 +120,15 @@ def sqlite_setup() -> tuple[str, ...]:
 
 
 @cache
-def _postgresql_text() -> str:
+def _postgresql_text(pushing: bool) -> str:  # noqa: FBT001 - a key of the cache
     given = f"SELECT * FROM {recordset_clause(COLUMNS)}"  # noqa: S608 - names alone
     parts = [f"INSERT INTO {_target(table)} SELECT {_cells(row, 'given')} FROM given" for table, row in _rows()]  # noqa: S608 - as above
     by = ", ".join(_cell(cell, "given") for cell in _COUNTED if isinstance(cell, _Given))
     counts = f"SELECT {_cells(_COUNTED, 'given')}, count(*) FROM given GROUP BY {by} ORDER BY {by}"  # noqa: S608 - as above
     parts.append(f"INSERT INTO {_target(counters)} {counts} {add_clause(counters)}")
     named = ", ".join(f"part_{number} AS ({part})" for number, part in enumerate(parts))
-    found = _subscriptions_text("SELECT provider_id FROM given", "(SELECT min(created_at) FROM given)")
+    there = "(SELECT min(created_at) FROM given)"
+    found = _subscriptions_text("SELECT provider_id FROM given", there) if pushing else "SELECT 1 WHERE FALSE"
     return f"WITH given AS ({given}), {named} {found}"
 
 

@@ -127,6 +127,15 @@ async def test_a_push_is_planned_for_each_subscription_of_the_provider(store: St
     assert (stage["booking_id"], stage["due_at"]) == (with_push.command.booking_id, store.clock() + 10_000)
 
 
+async def test_no_push_is_planned_where_none_are_sent(store: Store) -> None:
+    await store.subscribe_push("t-1")
+    command = dataclasses.replace(store.plan("t-1").command, push_retry_at=None)
+    made = await store.submit(command)
+    assert made.pushes == ()
+    assert await store.value("SELECT count(*) FROM deliveries WHERE stage = 'push'") == 0
+    assert await store.value("SELECT count(*) FROM stages WHERE stage = 'push'") == 0
+
+
 async def test_pages_of_bookings_hold_each_one_once_the_newest_first(store: Store) -> None:
     made = []
     for number in range(25):
