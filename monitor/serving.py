@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from monitor.domain.times import milliseconds
 from monitor.service import Service
@@ -37,11 +38,11 @@ SWITCH_SECONDS = 0.0001
 WEBSOCKET_MESSAGE_LIMIT_BYTES = 16 * 1024
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """A server that leaves signals to us: the service has to be stopped after it."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        super().__init__(_config(app, settings))
         self._ending = asyncio.Event()
 
     def end(self) -> None:
@@ -88,7 +89,7 @@ async def serve(settings: Settings, started: Callable[[str], None]) -> None:
         last_resort = threading.Timer(EXIT_SECONDS, _give_up)
         last_resort.daemon = True
         try:
-            server = _Server(_config(settings, service))
+            server = Server(create_app(service), settings)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, _end, server, service, last_resort)
@@ -113,7 +114,7 @@ def _settle_interpreter() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
-def _end(server: _Server, service: Service, last_resort: threading.Timer) -> None:
+def _end(server: Server, service: Service, last_resort: threading.Timer) -> None:
     if service.stopping:
         return
     service.stopping = True
@@ -129,9 +130,9 @@ def _give_up() -> None:
     os._exit(1)
 
 
-def _config(settings: Settings, service: Service) -> uvicorn.Config:
+def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(service),
+        app,
         loop="none",
         http=BoundedProtocol,
         ws=DirectProtocol,

@@ -27,6 +27,7 @@ from pydantic_settings import (
 
 from monitor.domain.currencies import MINOR_DIGITS
 from monitor.domain.push_services import KNOWN_PUSH_SERVICES
+from monitor.domain.urls import WANTED, is_web_url
 from monitor.secret_files import read_secret
 
 PREFIX = "BOOKING_MONITOR_"
@@ -253,6 +254,22 @@ class Settings(BaseSettings):
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise ValueError("is a time zone of the IANA database, as Asia/Jakarta") from error
         return name
+
+    @field_validator(
+        "pagerduty_url",
+        "alertmanager_url",
+        "webhook_url",
+        "heartbeat_url",
+        "public_url",
+        "grafana_url",
+        "trace_url",
+    )
+    @classmethod
+    def _check_url(cls, url: str | SecretStr | None) -> str | SecretStr | None:
+        text = url.get_secret_value() if isinstance(url, SecretStr) else url
+        if text is not None and not is_web_url(text):
+            raise ValueError(WANTED)
+        return url
 
     @field_validator("database_url")
     @classmethod

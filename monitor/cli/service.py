@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from monitor import __version__
-from monitor.cli.common import FAILED, Json, err, fail, out, print_json, read_settings
+from monitor.cli.common import FAILED, MISUSED, Json, err, fail, out, print_json, read_settings
 
 
 def serve() -> None:
@@ -41,15 +41,12 @@ def serve() -> None:
 
     try:
         uvloop.run(run(settings, started))
-    except (
-        OSError,
-        StoreInUseError,
-        StoreOutdatedError,
-        StoreUnavailableError,
-        ObjectivesError,
-        ValueError,
-    ) as error:
+    except (OSError, StoreInUseError, StoreOutdatedError, StoreUnavailableError) as error:
         fail(f"cannot start: {error}", FAILED)
+    except ObjectivesError as error:
+        fail(f"cannot start: BOOKING_MONITOR_OBJECTIVES_FILE: {error}", MISUSED)
+    except ValueError as error:
+        fail(f"cannot start: {error}", MISUSED)
 
 
 def config(as_json: Json = False) -> None:

@@ -85,7 +85,7 @@ async def run_drill(
         key, url = ROUTING_KEY, f"http://127.0.0.1:{listening.getsockname()[1]}"
         if page and settings.pagerduty_routing_key is not None:
             key, url = settings.pagerduty_routing_key.get_secret_value(), settings.pagerduty_url
-        async with serving(receiver.app, listening):
+        async with serving(receiver.app, settings, listening):
             plays = [
                 asyncio.create_task(_play(course, settings, Path(directory), receiver, key, url, page=page))
                 for course in courses

@@ -10,18 +10,18 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from monitor.pipeline.push.relay import Sender
 from monitor.service import Service
+from monitor.serving import Server
 from monitor.settings import Settings
 from monitor.web.app import create_app
 
@@ -100,7 +100,7 @@ async def sealed(settings: Settings, *, sender: Sender | None = None, port: int 
         url = f"http://127.0.0.1:{port}"
         try:
             async with (
-                serving(create_app(service), listening),
+                serving(create_app(service), settings, listening),
                 httpx.AsyncClient(base_url=url, trust_env=False, timeout=10) as client,
             ):
                 database = Path(settings.database_url.get_secret_value().removeprefix("sqlite:///"))
@@ -110,17 +110,12 @@ async def sealed(settings: Settings, *, sender: Sender | None = None, port: int 
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]:
-    """Serve an application on a socket while the block runs."""
-    config = uvicorn.Config(
-        app, lifespan="off", log_config=None, access_log=False, ws="websockets-sansio", timeout_graceful_shutdown=2
-    )
-    server = uvicorn.Server(config)
-    # Signals are the command's, not the copy's.
-    server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]  # as good a context as uvicorn's
+async def serving(app: ASGIApp, settings: Settings, listening: socket.socket) -> AsyncIterator[None]:
+    """Serve an application on a socket while the block runs, as the service itself is served."""
+    server = Server(app, settings)
     task = asyncio.create_task(server.serve([listening]))
     try:
         yield
     finally:
-        server.should_exit = True
+        server.end()
         await task

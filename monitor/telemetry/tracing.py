@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from monitor.domain.urls import WANTED, is_web_url
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -238,6 +240,6 @@ def _endpoint(environment: Mapping[str, str]) -> str | None:
             raise ValueError(f"{name} is {protocol!r}; allowed is http/protobuf (collectors take it on port 4318)")
         if protocol:
             break
-    if not base.startswith(("http://", "https://")):
-        raise ValueError(f"{variable} has to begin with http:// or https://")
+    if not is_web_url(base):
+        raise ValueError(f"{variable} {WANTED}")
     return base.removesuffix("/") + path if path else base

@@ -12,6 +12,7 @@ import httpx
 from monitor import serving
 from monitor.service import Service
 from monitor.settings import Settings
+from monitor.web.app import create_app
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ async def service_in_process(
         port = listening.getsockname()[1]
         service = Service(chosen, sender=sender)
         await service.start(port)
-        server = serving._Server(serving._config(chosen, service))
+        server = serving.Server(create_app(service), chosen)
         serve = asyncio.create_task(server.serve([listening]))
 
         async def started() -> bool:
@@ -56,6 +57,6 @@ async def service_in_process(
                 yield InProcess(service, url, api)
         finally:
             service.hub.close()
-            server.should_exit = True
+            server.end()
             await serve
             await service.stop()

@@ -134,6 +134,9 @@ BAD = [
     ("legacy_timezone", "Mars/Olympus", "IANA database, as Asia/Jakarta"),
     ("legacy_timezone", "../../etc/passwd", "IANA database, as Asia/Jakarta"),
     ("vapid_subject", "me", "match pattern"),
+    ("public_url", "http://", "is a URL with a host"),
+    ("grafana_url", "https://grafana:99999", "is a URL with a host"),
+    ("alertmanager_url", "http://alert manager", "is a URL with a host"),
     ("writer_group_limit", "0", "greater than or equal to 1"),
 ]
 BROKEN_PEM = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----"
@@ -142,6 +145,8 @@ BAD_SECRETS = [
     ("database_url", "sqlite:///:memory:", "names a file after sqlite:///"),
     ("database_url", "sqlite:///", "names a file after sqlite:///"),
     ("database_url", "postgresql://u:hunter2@h:port/d", "Port"),
+    ("webhook_url", "hunter2", "is a URL with a host"),
+    ("heartbeat_url", "ftp://hunter2", "is a URL with a host"),
     ("api_tokens", "hunter2", "each token has at least 16 characters"),
     ("api_tokens", "sha256:hunter2", "followed by 64 lower-case hexadecimal digits"),
     ("provider_token_secret", "hunter2", "at least 32 characters"),
