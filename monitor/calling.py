@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypeVar
 
 import httpx
+import orjson
 from pydantic import TypeAdapter, ValidationError
+
+from monitor.domain.urls import WANTED, is_web_url
 
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 10
+"""For a whole answer, unless more are given."""
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
 class CallError(Exception):
     """The instance did not give the answer that was asked for; the message says what it did instead."""
 
 
-async def call(url: str, token: str | None, method: str, path: str, wanted: str, kind: type[T], **options: Any) -> T:
+async def call(
+    url: str,
+    token: str | None,
+    method: str,
+    path: str,
+    wanted: str,
+    kind: type[T],
+    *,
+    seconds: float = TIMEOUT_SECONDS,
+    **options: Any,
+) -> T:
     """Send a request to the instance at `url`; return the field `wanted` of what it answers, which is a `kind`.
 
     Raises CallError.
     """
+    if not is_web_url(url):
+        raise CallError(f"--url {WANTED}; given {url}")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=TIMEOUT_SECONDS) as client:
-            answer = await client.request(method, url.rstrip("/") + path, **options)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        async with (
+            asyncio.timeout(seconds),
+            httpx.AsyncClient(headers=headers, trust_env=False, timeout=seconds) as client,
+            client.stream(method, url.rstrip("/") + path, **options) as answer,
+        ):
+            text = await _text(answer)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        # Addresses and tokens that cannot be meant end in any of these.
         raise CallError(f"{url} does not answer: {type(error).__name__}: {error}") from error
     try:
-        body = answer.json()
+        body = orjson.loads(text)
     except ValueError:
         body = None
     if answer.is_success and isinstance(body, dict):
@@ -39,3 +62,12 @@ async def call(url: str, token: str | None, method: str, path: str, wanted: str,
     if isinstance(body, dict) and "detail" in body:
         raise CallError(f"{url} answered {answer.status_code}: {body['detail']}")
     raise CallError(f"{url} answered {answer.status_code}, and not as a booking-monitor does")
+
+
+async def _text(answer: httpx.Response) -> bytes:
+    text = bytearray()
+    async for some in answer.aiter_bytes():
+        text += some
+        if len(text) > MAX_ANSWER_BYTES:
+            raise ValueError(f"more than {MAX_ANSWER_BYTES} bytes")
+    return bytes(text)

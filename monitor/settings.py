@@ -27,7 +27,7 @@ from pydantic_settings import (
 
 from monitor.domain.currencies import MINOR_DIGITS
 from monitor.domain.push_services import KNOWN_PUSH_SERVICES
-from monitor.domain.urls import WANTED, is_web_url
+from monitor.domain.urls import web_url
 from monitor.secret_files import read_secret
 
 PREFIX = "BOOKING_MONITOR_"
@@ -144,27 +144,22 @@ class Settings(BaseSettings):
     )
     pagerduty_url: str = Field(
         "https://events.pagerduty.com",
-        pattern=r"^https?://",
         description="Events API of PagerDuty; `https://events.eu.pagerduty.com` for accounts in the EU.",
     )
     pagerduty_webhook_secret: SecretStr | None = Field(
         None, description="Signs the webhooks by which PagerDuty tells of acknowledgements."
     )
-    alertmanager_url: str | None = Field(
-        None, pattern=r"^https?://", description="Alertmanager that is sent the alerts, without `/api/v2`."
-    )
+    alertmanager_url: str | None = Field(None, description="Alertmanager that is sent the alerts, without `/api/v2`.")
     webhook_url: SecretStr | None = Field(None, description="Any receiver of pages; needs `WEBHOOK_SECRET`.")
     webhook_secret: SecretStr | None = Field(None, description="Signs what is sent to `WEBHOOK_URL`.")
     heartbeat_url: SecretStr | None = Field(
         None, description="Called while the service works: a dead man's switch, which pages when the calls stop."
     )
     heartbeat_interval: Seconds = Field(60, description="Seconds between two heartbeats.")
-    public_url: str | None = Field(
-        None, pattern=r"^https?://", description="Where people reach this service: the base of links in pages."
-    )
-    grafana_url: str | None = Field(None, pattern=r"^https?://", description="Grafana, for links in pages.")
+    public_url: str | None = Field(None, description="Where people reach this service: the base of links in pages.")
+    grafana_url: str | None = Field(None, description="Grafana, for links in pages.")
     trace_url: str | None = Field(
-        None, pattern=r"^https?://.*\{trace_id\}", description="Where a trace is looked at, with `{trace_id}` in it."
+        None, pattern=r"\{trace_id\}", description="Where a trace is looked at, with `{trace_id}` in it."
     )
 
     repair_attempts: int = Field(3, ge=0, le=100, description="Times that a missing stage is made good; 0 is never.")
@@ -255,21 +250,9 @@ class Settings(BaseSettings):
             raise ValueError("is a time zone of the IANA database, as Asia/Jakarta") from error
         return name
 
-    @field_validator(
-        "pagerduty_url",
-        "alertmanager_url",
-        "webhook_url",
-        "heartbeat_url",
-        "public_url",
-        "grafana_url",
-        "trace_url",
-    )
-    @classmethod
-    def _check_url(cls, url: str | SecretStr | None) -> str | SecretStr | None:
-        text = url.get_secret_value() if isinstance(url, SecretStr) else url
-        if text is not None and not is_web_url(text):
-            raise ValueError(WANTED)
-        return url
+    _check_urls = field_validator(
+        "pagerduty_url", "alertmanager_url", "webhook_url", "heartbeat_url", "public_url", "grafana_url", "trace_url"
+    )(web_url)
 
     @field_validator("database_url")
     @classmethod

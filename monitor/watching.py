@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -45,7 +45,7 @@ class PassingStage(BaseModel):
     """What is shown of a stage."""
 
     stage: Stage
-    evidence_at: datetime | None
+    evidence_at: AwareDatetime | None
     outcome: Outcome | None
 
 
@@ -56,7 +56,7 @@ class Passing(BaseModel):
     provider_id: Id
     traffic: Traffic
     status: Status
-    created_at: datetime
+    created_at: AwareDatetime
     stages: list[PassingStage]
 
 
@@ -85,7 +85,7 @@ def journey_table(journeys: list[Passing]) -> Table:
         least = _LEAST_WIDTHS.get(heading, max(len(heading), 6))
         table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=least)
     table.title = TITLE if journeys else "No journeys yet"
-    for journey in journeys:
+    for journey in journeys[:ROWS]:
         stages = {stage.stage: stage for stage in journey.stages}
         table.add_row(
             f"{journey.created_at:%H:%M:%S}",

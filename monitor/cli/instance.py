@@ -89,6 +89,8 @@ def redrive(
     booking_id: Annotated[str | None, typer.Option(help="Only this booking's.")] = None,
 ) -> None:
     """Drive dead deliveries again, from their first attempt."""
+    from pydantic import NonNegativeInt
+
     from monitor.calling import CallError, call
     from monitor.stopping import StoppedError, until_stopped
 
@@ -96,7 +98,16 @@ def redrive(
     try:
         redriven = asyncio.run(
             until_stopped(
-                call(url, token, "POST", "/v1/deliveries/redrive", "redriven", int, json=body, timeout=REDRIVE_SECONDS)
+                call(
+                    url,
+                    token,
+                    "POST",
+                    "/v1/deliveries/redrive",
+                    "redriven",
+                    NonNegativeInt,
+                    json=body,
+                    seconds=REDRIVE_SECONDS,
+                )
             )
         )
     except CallError as error:

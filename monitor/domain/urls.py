@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
 from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+T = TypeVar("T", bound=str | SecretStr | None)
 
 WANTED = "is a URL with a host: it begins with https:// or http://"
 
@@ -15,3 +20,11 @@ def is_web_url(text: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not any(sign.isspace() for sign in text)
+
+
+def web_url(value: T) -> T:
+    """The value of a setting, where it is such a URL or none at all. Raises ValueError."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if text is not None and not is_web_url(text):
+        raise ValueError(WANTED)
+    return value

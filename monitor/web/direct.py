@@ -14,6 +14,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN
 
 if TYPE_CHECKING:
+    import asyncio
+    from asyncio.transports import BaseTransport
     from collections.abc import Callable
 
     from websockets.http11 import Request
@@ -22,6 +24,16 @@ _EXTENSION = "booking_monitor.direct"
 """Under which the application finds its connection among the extensions of its ASGI scope."""
 _FRAMES_REMEMBERED = 64
 """An event goes to all its subscribers at once; then comes the next one."""
+
+
+_TURN_BYTES = 16 * 1024
+"""Of what one client has sent, that are read before it is everybody else's turn."""
+_BYTES_PER_SECOND = 64 * 1024
+"""That are read from one client in the long run. The acknowledgement of an event takes about 80."""
+_BURST_BYTES = 256 * 1024
+"""That may come at once, after a time with less."""
+_WAITING_BYTES = 1024 * 1024
+"""That may wait to be read before the connection is cut."""
 
 
 class DirectWay(Protocol):
@@ -42,7 +54,57 @@ def direct_way(scope: Any) -> DirectWay:
 
 
 class DirectProtocol(WebSocketsSansIOProtocol):
-    """Uvicorn's protocol, with this way, and without a word in the log about what a client does wrong."""
+    """Uvicorn's protocol, with this way; and no client can keep it busy, or have it write errors to the log.
+
+    A frame takes six bytes, and some ten microseconds to read: who sends what the network takes would stop everybody
+    else. So clients are read in turns, and no faster than they have reason to send; what is more waits with them.
+    """
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Begin."""
+        super().connection_made(transport)
+        self._waiting = b""
+        self._turn: asyncio.Handle | None = None
+        self._allowance: float = _BURST_BYTES
+        self._allowed_at = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came, or let it wait for its turn."""
+        self._waiting += data
+        if self._turn is None:
+            self._read()
+        else:
+            self.transport.pause_reading()  # uvicorn goes on as soon as the application has taken a message
+            if len(self._waiting) > _WAITING_BYTES:
+                self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        if self._turn is not None:
+            self._turn.cancel()
+        super().connection_lost(exc)
+
+    def handle_parser_exception(self) -> None:
+        """End a connection that broke the protocol; one that is not open yet, without a word."""
+        if self.conn.close_sent is None:
+            self.transport.abort()
+        else:
+            super().handle_parser_exception()
+
+    def _read(self) -> None:
+        was_waiting, self._turn = self._turn is not None, None
+        if self.transport.is_closing():
+            return
+        now = self.loop.time()
+        allowance = self._allowance + (now - self._allowed_at) * _BYTES_PER_SECOND
+        some, self._waiting = self._waiting[:_TURN_BYTES], self._waiting[_TURN_BYTES:]
+        self._allowance, self._allowed_at = min(allowance, _BURST_BYTES) - len(some), now
+        super().data_received(some)
+        if self._waiting or self._allowance < 0:
+            self.transport.pause_reading()
+            self._turn = self.loop.call_later(max(0.0, -self._allowance / _BYTES_PER_SECOND), self._read)
+        elif was_waiting and not self.read_paused:
+            self.transport.resume_reading()
 
     def handle_connect(self, event: Request) -> None:
         """Let the application find the way."""

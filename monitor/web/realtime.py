@@ -98,6 +98,7 @@ async def _serve(
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        way.take = subscriber.send_at_once = None
         for task in (*tasks, catching_up):
             task.cancel()
         ended = await asyncio.gather(*tasks, catching_up, return_exceptions=True)

@@ -473,6 +473,53 @@ async def test_a_device_that_breaks_the_rules_is_disconnected_and_others_are_not
     assert not [line for line in service.log_events() if line.get("exception")]
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(b"\x89\x80\0\0\0\0", id="pings"),
+        pytest.param(b"\x8a\x80\0\0\0\0", id="pongs"),
+        pytest.param(b"\x81\x83\0\0\0\0xyz", id="messages-though-it-was-closed-for-them"),
+    ],
+)
+async def test_a_device_that_sends_all_that_the_network_takes_holds_up_nobody(
+    service: RunningService, api: httpx.AsyncClient, provider: str, token: str, frame: bytes
+) -> None:
+    flooding = f"{provider}-flooding"
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(handshake(service, "/v1/realtime", flooding, await provider_token(api, flooding)))
+    assert b"101" in await reader.readline()
+
+    async def flood() -> None:
+        while True:
+            writer.write(frame * 20_000)
+            await writer.drain()
+
+    async with subscribed(service.url, provider, token=token) as fair:
+        flooded = asyncio.create_task(flood())
+        for _ in range(10):
+            booking_id = await book(api, provider)
+            async with asyncio.timeout(1):
+                event = await next_event(fair)
+            assert event["booking"]["id"] == booking_id
+            await acknowledge(fair, event["id"])
+        flooded.cancel()
+        await asyncio.gather(flooded, return_exceptions=True)
+    writer.transport.abort()
+    assert not [line for line in service.log_events() if line["event"] == "job.missed"]
+
+
+async def test_a_frame_before_the_handshake_is_answered_ends_the_connection_without_a_word_in_the_log(
+    service: RunningService, provider: str, token: str
+) -> None:
+    for _ in range(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        writer.write(handshake(service, "/v1/realtime", provider, token) + b"\x81\x01x")
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 5)
+        writer.transport.abort()
+    assert not [line for line in service.log_events() if line.get("exception")]
+
+
 async def test_a_device_that_stops_reading_is_disconnected_catches_up_and_holds_up_nobody() -> None:
     # Its heartbeat is longer than the test: it is the full queue that ends the connection.
     with running_service(subscriber_queue_limit=QUEUE_LIMIT) as service:

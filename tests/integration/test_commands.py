@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,13 @@ RUNNER = CliRunner()
 SECRET = "a-secret-of-these-tests-that-is-long-enough"
 
 
+NAIVE_JOURNEY = (
+    b'{"booking_id":"b","provider_id":"t","traffic":"real","status":"pending","created_at":"2026-01-01T00:00:00",'
+    b'"stages":[{"stage":"chat_room","evidence_at":"2026-01-01T00:00:00Z","outcome":null}]}'
+)
+"""Its times cannot be compared: one has no zone."""
+
+
 @pytest.fixture(scope="module")
 def service() -> Iterator[RunningService]:
     with running_service(api_tokens=API_TOKEN, provider_token_secret=SECRET) as running:
@@ -45,6 +53,7 @@ def stranger(request: pytest.FixtureRequest) -> Iterator[str]:
             self.wfile.write(body)
 
         def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
             self.do_GET()
 
         def log_message(self, *_: object) -> None:
@@ -243,8 +252,6 @@ def test_a_call_says_what_it_met_instead_of_an_instance(
     met = {
         stranger: "answered 200, and not as a booking-monitor does",
         f"http://127.0.0.1:{free_port()}": "does not answer: ConnectError",
-        "http://127.0.0.1:port": "does not answer: InvalidURL",
-        "nonsense": "does not answer: UnsupportedProtocol",
         service.url: "answered 401: ",
     }
     for url, message in met.items():
@@ -254,15 +261,37 @@ def test_a_call_says_what_it_met_instead_of_an_instance(
 
 
 @pytest.mark.parametrize(
+    "more",
+    [
+        ("--url", "nonsense"),
+        ("--url", "http://127.0.0.1:port"),
+        ("--url", "http://127.0.0.1:99999"),
+        ("--url", "http://xn--a"),
+        ("--token", "\N{LATIN SMALL LETTER E WITH ACUTE}"),
+    ],
+)
+@pytest.mark.parametrize("words", [["watch", "--once"], ["redrive"]], ids=" ".join)
+def test_what_cannot_be_called_is_an_error_in_words(words: list[str], more: tuple[str, str]) -> None:
+    result = RUNNER.invoke(app, [*words, *more])
+    assert result.exit_code == FAILED
+    assert re.search("does not answer: |--url is a URL with a host", result.stderr)
+
+
+@pytest.mark.parametrize(
     "stranger",
     [
         (200, b'{"journeys": [{"provider_id": "\\u001b[2J"}], "redriven": "\\u001b[2J"}'),
+        (200, b'{"journeys": [' + NAIVE_JOURNEY + b'], "redriven": -5}'),
+        (200, b"[" * 200_000),
         (500, b'{"detail": "\\u001b[2J"}'),
     ],
     indirect=True,
+    ids=["steering", "odd", "deep", "steering-detail"],
 )
 @pytest.mark.parametrize("words", [["watch", "--once"], ["redrive"]], ids=" ".join)
-def test_what_a_server_says_does_not_steer_the_terminal(words: list[str], stranger: str) -> None:
+def test_whatever_a_server_says_ends_in_an_error_and_does_not_steer_the_terminal(
+    words: list[str], stranger: str
+) -> None:
     result = RUNNER.invoke(app, [*words, "--url", stranger])
     assert result.exit_code == FAILED
     assert f"error: {stranger} answered " in result.stderr
