@@ -24,8 +24,6 @@ _EXTENSION = "booking_monitor.direct"
 """Under which the application finds its connection among the extensions of its ASGI scope."""
 _FRAMES_REMEMBERED = 64
 """An event goes to all its subscribers at once; then comes the next one."""
-
-
 _TURN_BYTES = 16 * 1024
 """Of what one client has sent, that are read before it is everybody else's turn."""
 _BYTES_PER_SECOND = 64 * 1024
