@@ -54,6 +54,7 @@ _HEARD = exists().where(
 _DUE_UNHEARD = _PLANNED.where(~_HEARD)
 _PLAN = update(deliveries).where(_GIVEN_ID).values(next_attempt_at=bindparam("next_attempt"))
 _MINE = (deliveries.c.target == bindparam("provider")) & (deliveries.c.stage == Stage.REALTIME.value)
+_MY_EVENTS_BY_ID = _EVENTS_BY_ID.where(_MINE)
 _PLAN_FOR_PROVIDER = (
     update(deliveries)
     .where(
@@ -277,7 +278,7 @@ def find_push_targets(connection: Connection, subscription_ids: Sequence[str]) -
 def find_events(connection: Connection, provider_id: str, event_ids: Sequence[str]) -> list[Claimed]:
     """Those of these realtime events that are for this provider."""
     given = {"ids": event_ids, "provider": provider_id}
-    return [_claimed(row) for row in connection.execute(_EVENTS_BY_ID.where(_MINE), given)]
+    return [_claimed(row) for row in connection.execute(_MY_EVENTS_BY_ID, given)]
 
 
 def missed_events(

@@ -7,7 +7,7 @@ through the layers of the web framework, and have its frame built anew, while th
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
@@ -34,15 +34,21 @@ _WAITING_BYTES = 1024 * 1024
 """That may wait to be read before the connection is cut."""
 
 
-class DirectWay(Protocol):
+class DirectWay:
     """A connection as the application may use it besides ASGI."""
 
-    take: Callable[[str], bool] | None
-    """Is given each text message as it comes; one for which it returns False takes the usual way."""
+    def __init__(self, connection: DirectProtocol) -> None:
+        self.take: Callable[[str], bool] | None = None
+        """Is given each text message as it comes; one for which it returns False takes the usual way."""
+        self._connection = connection
 
     def send(self, text: str) -> bool:
         """Send a text message at once. False if something is in its way, and nothing was sent."""
-        ...
+        connection = self._connection
+        free = connection.conn.state is OPEN and connection.writable.is_set() and not connection.transport.is_closing()
+        if free:
+            connection.transport.write(_text_frame(text))
+        return free
 
 
 def direct_way(scope: Any) -> DirectWay:
@@ -77,7 +83,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
                 self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End. What was not read yet is lost with it: events that it would acknowledge are sent again."""
         if self._turn is not None:
             self._turn.cancel()
         super().connection_lost(exc)
@@ -107,7 +113,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         """Let the application find the way."""
         super().handle_connect(event)
-        self._way = _Way(self)
+        self._way = DirectWay(self)
         if not self.close_sent:
             cast("dict[str, Any]", self.scope["extensions"])[_EXTENSION] = self._way
 
@@ -123,19 +129,6 @@ class DirectProtocol(WebSocketsSansIOProtocol):
             if self._way.take is not None and self._way.take(text):
                 return
         super().send_receive_event_to_app()
-
-
-class _Way:
-    def __init__(self, connection: DirectProtocol) -> None:
-        self.take: Callable[[str], bool] | None = None
-        self._connection = connection
-
-    def send(self, text: str) -> bool:
-        connection = self._connection
-        free = connection.conn.state is OPEN and connection.writable.is_set() and not connection.transport.is_closing()
-        if free:
-            connection.transport.write(_text_frame(text))
-        return free
 
 
 @functools.lru_cache(_FRAMES_REMEMBERED)
