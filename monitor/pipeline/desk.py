@@ -81,10 +81,9 @@ class Desk:
             body_hash="" if idempotency_key is None else hashlib.sha256(body).hexdigest(),
         )
         try:
-            writing = self._writer.offer(planned.command)
-            shown = planned.show()  # while it is being written
+            shown = planned.show()  # now: while it is being written, this would be in the writer's way
             answer = Answer(planned.command.booking_id, planned.answer(shown))
-            made = await writing
+            made = await self._writer.offer(planned.command)
         except KeyReusedError:
             raise  # the caller's own contradiction
         except BaseException as error:  # whatever kept it from being made, that is told, and goes on

@@ -56,6 +56,8 @@ class _Waiting(Generic[T]):
 
 _STOP = object()
 _Answers = list[tuple[_Waiting[Any], Any]]
+_Spent = list[tuple[int, float]]
+"""How many commands each transaction had, and the seconds that it took."""
 
 
 class Writer:
@@ -130,7 +132,7 @@ class Writer:
         if not group:
             return connection
         answers: _Answers = []
-        spent: list[tuple[int, float]] = []
+        spent: _Spent = []
         try:
             if connection is None:
                 connection = driver.open_connection(self._engine)
@@ -143,9 +145,7 @@ class Writer:
             log.error("store.write_failed", commands=len(unanswered), error=describe(error))  # noqa: TRY400 - a traceback would show the statement's values
             unavailable = StoreUnavailableError(describe(error))
             answers += [(waiting, unavailable) for waiting in unanswered]
-        self._loop.call_soon_threadsafe(self._answer, answers)
-        for commands, seconds in spent:
-            self._observer.observe_group(commands, seconds)
+        self._loop.call_soon_threadsafe(self._answer, answers, spent)
         return connection
 
     def _ended(self, group: list[_Waiting[Any]]) -> None:
@@ -156,7 +156,7 @@ class Writer:
             item = self._queue.get_nowait()
             if item is not _STOP:
                 group.append(item)
-        self._answer([(waiting, unavailable) for waiting in group])
+        self._answer([(waiting, unavailable) for waiting in group], [])
 
     def _take(self) -> tuple[list[_Waiting[Any]], bool]:
         """Wait for a command, and take with it all that are waiting, up to the group limit."""
@@ -178,7 +178,7 @@ class Writer:
         connection: Connection,
         group: list[_Waiting[Any]],
         answers: _Answers,
-        spent: list[tuple[int, float]],
+        spent: _Spent,
         *,
         alone: bool = False,
     ) -> None:
@@ -201,7 +201,7 @@ class Writer:
         answers += written
         spent.append((len(group), time.perf_counter() - begun))
 
-    def _answer(self, answers: _Answers) -> None:
+    def _answer(self, answers: _Answers, spent: _Spent) -> None:
         self._waiting -= len(answers)
         for waiting, result in answers:
             if waiting.future.done():
@@ -210,6 +210,11 @@ class Writer:
                 waiting.future.set_exception(result)
             else:
                 waiting.future.set_result(result)
+        self._loop.call_soon(self._observe, spent)  # once those who wait have gone on
+
+    def _observe(self, spent: _Spent) -> None:
+        for commands, seconds in spent:
+            self._observer.observe_group(commands, seconds)
 
 
 def _kind(waiting: _Waiting[Any]) -> str:
