@@ -14,9 +14,10 @@ from monitor.domain.ledger import Counter
 from monitor.domain.rows import Fields
 from monitor.domain.times import MINUTE
 from monitor.domain.vocabulary import Stage, Traffic
+from monitor.store.commands import InOneStatement
 from monitor.store.rows import delivery_row, stage_row
 from monitor.store.spread import insert_bookings
-from monitor.store.statements import Row, add_counts, insert_rows
+from monitor.store.statements import ROWS_A_STATEMENT, Row, add_counts, insert_rows
 from monitor.store.tables import (
     bookings,
     chat_rooms,
@@ -55,7 +56,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class MakeBooking:
+class MakeBooking(InOneStatement):
     """Writes a booking, its chat room, message, notification, stages and deliveries: all or none."""
 
     booking_id: str
@@ -72,6 +73,17 @@ class MakeBooking:
     """How the booking drifted from the schema, if it did."""
     idempotency_key: str | None = None
     body_hash: str = ""
+
+    @property
+    def odd(self) -> bool:
+        """Whether it came in a way that is counted."""
+        return bool(self.legacy_fields) or self.drift is not None
+
+    @classmethod
+    def is_one_statement(cls, commands: Sequence[MakeBooking]) -> bool:
+        """Bookings are, where there is nothing to look up, to push or to count besides them."""
+        plain = all(one.idempotency_key is None and one.push_retry_at is None and not one.odd for one in commands)
+        return plain and len(commands) <= ROWS_A_STATEMENT
 
     @classmethod
     def execute(cls, connection: Connection, commands: Sequence[MakeBooking]) -> Sequence[Made | KeyReusedError]:
@@ -126,7 +138,7 @@ def _insert(connection: Connection, new: list[MakeBooking]) -> dict[str, tuple[P
             if command.idempotency_key is not None
         ],
     )
-    if odd := [command for command in new if command.legacy_fields or command.drift is not None]:
+    if odd := [command for command in new if command.odd]:
         _count_odd(connection, odd)
     return pushes
 

@@ -24,6 +24,17 @@ class Command(Protocol[R_co]):
         ...
 
 
+class InOneStatement(ABC):
+    """A command of which a group may be written by one statement."""
+
+    __slots__ = ()
+
+    @classmethod
+    @abstractmethod
+    def is_one_statement(cls, commands: Sequence[Any], /) -> bool:
+        """Whether `execute` runs a single statement for these: it is a transaction by itself, and needs no other."""
+
+
 class Single(ABC, Generic[R]):
     """A command that gains nothing from being carried out together with others of its type."""
 

@@ -104,13 +104,13 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Row], tail: str
     )
 
 
-_PIECE = 500
+ROWS_A_STATEMENT = 500
 """Rows that one statement takes at most: SQLite allows it 32,766 parameters."""
 
 
 def pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     """Cut rows into as many as one statement of SQLite takes."""
-    return (rows[at : at + _PIECE] for at in range(0, len(rows), _PIECE))
+    return (rows[at : at + ROWS_A_STATEMENT] for at in range(0, len(rows), ROWS_A_STATEMENT))
 
 
 def values(rows: Sequence[Row]) -> str:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from monitor.store import driver
-from monitor.store.commands import Command
+from monitor.store.commands import Command, InOneStatement
 
 log = structlog.get_logger("monitor.store.writer")
 
@@ -230,17 +230,26 @@ def _transact(connection: Connection, group: list[_Waiting[Any]]) -> _Answers:
     """
     answers: _Answers = []
     ordered = sorted(group, key=_kind, reverse=True) if len(group) > 1 else group
-    driver.begin(connection)
+    needs_transaction = not _is_one_statement([waiting.command for waiting in group])
+    if needs_transaction:
+        driver.begin(connection)
     try:
         for kind, members in groupby(ordered, key=lambda waiting: type(waiting.command)):
             together = list(members)
             results = kind.execute(connection, [waiting.command for waiting in together])
             answers += zip(together, results, strict=True)
-        driver.commit(connection)
+        if needs_transaction:
+            driver.commit(connection)
     except BaseException:
         driver.roll_back(connection)
         raise
     return answers
+
+
+def _is_one_statement(commands: list[Command[Any]]) -> bool:
+    kind: type = type(commands[0])
+    alike = all(type(command) is kind for command in commands)
+    return alike and issubclass(kind, InOneStatement) and kind.is_one_statement(commands)
 
 
 _STORE_FAULTS = ("OperationalError", "InterfaceError", "InternalError", "DatabaseError")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -75,6 +75,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._fault = self._too_large()
                 raise _HeadTooLargeError
         super().on_headers_complete()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.transport is self.transport:
+            cycle.transport = cast("asyncio.Transport", _Joining(self.transport, self.loop))
 
     def on_message_complete(self) -> None:
         """A request is here as a whole."""
@@ -127,6 +130,42 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class _Joining:
+    """Where uvicorn writes a response: the head waits for the body that follows it, and both are sent as one.
+
+    Sent by itself, it would cost a system call, and wake the client for nothing. A head that no body follows at once,
+    as that of a stream, leaves when the event loop comes round.
+    """
+
+    __slots__ = ("_begun", "_loop", "_transport", "_waiting")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._begun = False
+        self._waiting = b""
+
+    def write(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            self._waiting = data
+            self._loop.call_soon(self._flush)
+            return
+        waiting, self._waiting = self._waiting, b""
+        self._transport.write(waiting + data if waiting else data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        if self._waiting and not self._transport.is_closing():
+            self.write(b"")
 
 
 def _is_handshake(scope: Any) -> bool:

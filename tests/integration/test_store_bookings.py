@@ -50,14 +50,23 @@ async def test_a_booking_is_written_with_all_that_belongs_to_it(store: Store) ->
     assert found["notes"] == "ring 100 % twice; %s, ?, :x and ' too"
 
 
-async def test_a_booking_that_cannot_be_written_leaves_nothing_and_its_neighbours_stand(store: Store) -> None:
-    good, bad = store.plan(), store.plan()
-    with_room_of_another = tuple(good.room_id if value == bad.room_id else value for value in bad.command.given)
-    results = await store.submit_all([good.command, dataclasses.replace(bad.command, given=with_room_of_another)])
-    assert results[0] == Made(good.command.booking_id)
-    assert isinstance(results[1], IntegrityError)
-    assert await sizes(store) == dict(zip(PARTS, (1, 1, 1, 1, 1, 4), strict=True))
-    assert await counted(store, "bookings") == {("real", "embedded"): 1}
+@pytest.mark.parametrize("pushing", [True, False], ids=["where pushes are sent", "where none are"])
+@pytest.mark.parametrize("neighbours", [1, 600])
+async def test_a_booking_that_cannot_be_written_leaves_nothing_and_its_neighbours_stand(
+    store: Store,
+    neighbours: int,
+    pushing: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    good, bad = [store.plan() for _ in range(neighbours)], store.plan()
+    with_room_of_another = tuple(good[0].room_id if value == bad.room_id else value for value in bad.command.given)
+    commands = [*(one.command for one in good), dataclasses.replace(bad.command, given=with_room_of_another)]
+    if not pushing:
+        commands = [dataclasses.replace(command, push_retry_at=None) for command in commands]
+    *results, refused = await store.submit_all(commands)
+    assert results == [Made(one.command.booking_id) for one in good]
+    assert isinstance(refused, IntegrityError)
+    assert await sizes(store) == dict(zip(PARTS, [*[neighbours] * 5, 4 * neighbours], strict=True))
+    assert await counted(store, "bookings") == {("real", "embedded"): neighbours}
 
 
 async def test_more_bookings_at_once_than_one_statement_takes_are_all_written(store: Store) -> None:
@@ -91,7 +100,7 @@ async def test_a_key_that_is_repeated_within_a_group_makes_one_booking(store: St
     plans = [store.plan(key="k-1", body_hash=body) for body in ("one", "one", "two", "one")]
     plans.append(store.plan(key="k-2", body_hash="two"))
     results = await store.submit_all([one.command for one in plans])
-    assert store.sizes_of_groups(commands=5)[-1] == 5
+    assert (await store.sizes_of_groups(commands=5))[-1] == 5
     assert results[0] == Made(plans[0].command.booking_id)
     assert results[1] == results[3] == Made(plans[0].command.booking_id, replayed=True)
     assert isinstance(results[2], KeyReusedError)

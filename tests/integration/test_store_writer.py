@@ -99,7 +99,7 @@ async def test_what_comes_while_a_group_is_being_written_is_committed_together(s
     hold.go_on.set()
     await held
     assert await asyncio.gather(*notes) == [f"note {number}" for number in range(150)]
-    assert store.sizes_of_groups(commands=151) == [1, 64, 64, 22]
+    assert await store.sizes_of_groups(commands=151) == [1, 64, 64, 22]
     assert store.writer.waiting == 0
     assert len(await names(store)) == 150
 
@@ -115,7 +115,7 @@ async def test_commands_of_several_kinds_share_a_group_in_their_order(store: Sto
     ]
     hold.go_on.set()
     await asyncio.gather(held, *together)
-    assert store.sizes_of_groups(commands=4) == [1, 3]
+    assert await store.sizes_of_groups(commands=4) == [1, 3]
     assert await store.value("SELECT at FROM marks WHERE name = 'judged'") == 3
 
 

@@ -22,7 +22,7 @@ from monitor.store.judging import find_due
 from monitor.store.readers import Readers
 from monitor.store.subscriptions import CloseSubscription, OpenSubscription
 from monitor.store.writer import Writer
-from support.waiting import wait_until
+from support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -125,9 +125,13 @@ class Store:
         """Have a command carried out."""
         return await self.writer.submit(command)
 
-    def sizes_of_groups(self, *, commands: int) -> list[int]:
+    async def sizes_of_groups(self, *, commands: int) -> list[int]:
         """The sizes of the groups, once the writer has told of so many commands; it answers them first."""
-        wait_until(lambda: sum(self.groups.sizes) >= commands, what="the writer to tell of its groups")
+
+        async def told() -> bool:
+            return sum(self.groups.sizes) >= commands
+
+        await eventually(told, what="the writer to tell of its groups")
         return self.groups.sizes
 
     async def submit_all(self, commands: Sequence[Command[Any]]) -> list[Any]:
