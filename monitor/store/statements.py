@@ -7,7 +7,7 @@ in one statement where it can: between two statements the interpreter lock chang
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import orjson
@@ -115,8 +115,13 @@ def pieces(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 def values(rows: Sequence[Row]) -> str:
     """SQLite's VALUES clause for these rows."""
-    row = f"({', '.join('?' * len(rows[0]))})"
-    return f"VALUES {', '.join([row] * len(rows))}"
+    return _values(len(rows), len(rows[0]))
+
+
+@lru_cache(maxsize=256)
+def _values(rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"VALUES {', '.join([row] * rows)}"
 
 
 def flat(rows: Sequence[Row]) -> Row:

@@ -228,18 +228,16 @@ def _transact(connection: Connection, group: list[_Waiting[Any]]) -> _Answers:
     for the other in a circle. Those of one type keep their order. It is the falling order of names, in which opening
     and putting come before closing and dropping.
     """
+    if _is_one_statement(commands := [waiting.command for waiting in group]):
+        return list(zip(group, commands[0].execute(connection, commands), strict=True))
     answers: _Answers = []
-    ordered = sorted(group, key=_kind, reverse=True) if len(group) > 1 else group
-    needs_transaction = not _is_one_statement([waiting.command for waiting in group])
-    if needs_transaction:
-        driver.begin(connection)
+    driver.begin(connection)
     try:
-        for kind, members in groupby(ordered, key=lambda waiting: type(waiting.command)):
+        for kind, members in groupby(sorted(group, key=_kind, reverse=True), key=lambda waiting: type(waiting.command)):
             together = list(members)
             results = kind.execute(connection, [waiting.command for waiting in together])
             answers += zip(together, results, strict=True)
-        if needs_transaction:
-            driver.commit(connection)
+        driver.commit(connection)
     except BaseException:
         driver.roll_back(connection)
         raise
@@ -247,6 +245,7 @@ def _transact(connection: Connection, group: list[_Waiting[Any]]) -> _Answers:
 
 
 def _is_one_statement(commands: list[Command[Any]]) -> bool:
+    """Whether commands are written by one statement, which is a transaction by itself."""
     kind: type = type(commands[0])
     alike = all(type(command) is kind for command in commands)
     return alike and issubclass(kind, InOneStatement) and kind.is_one_statement(commands)
