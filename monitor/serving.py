@@ -33,8 +33,9 @@ EXIT_SECONDS = 9
 BACKLOG = 2048
 COLLECT_AFTER = 10_000
 """Objects that are made, and not given back, between two collections of the youngest ones; a burst makes that many."""
-SWITCH_SECONDS = 0.0001
-"""For which a thread may keep the interpreter when another one wants it."""
+SWITCH_SECONDS = 0.002
+"""For which a thread may keep the interpreter when another one wants it: less than Python has, so that the writer does
+not wait long behind a long answer, and more than an ordinary one takes, so that neither is torn from its work."""
 WEBSOCKET_MESSAGE_LIMIT_BYTES = 16 * 1024
 
 
@@ -105,8 +106,7 @@ def _settle_interpreter() -> None:
     """Tune the interpreter for what comes now that everything is built.
 
     What there is stays: no collection need go over it again, which would stop every request for a tenth of a second.
-    And of the two threads that work, the event loop's and the writer's, the one that wakes need not wait five
-    milliseconds for the other to give the interpreter up.
+    And of the two threads that work, the event loop's and the writer's, one seldom takes the interpreter from the other.
     """
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
