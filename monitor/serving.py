@@ -35,7 +35,7 @@ COLLECT_AFTER = 10_000
 """Objects that are made, and not given back, between two collections of the youngest ones; a burst makes that many."""
 SWITCH_SECONDS = 0.002
 """For which a thread may keep the interpreter when another one wants it: less than Python has, so that the writer does
-not wait long behind a long answer, and more than an ordinary one takes, so that neither is torn from its work."""
+not wait long behind a long answer, and more than an ordinary one takes."""
 WEBSOCKET_MESSAGE_LIMIT_BYTES = 16 * 1024
 
 
@@ -106,7 +106,7 @@ def _settle_interpreter() -> None:
     """Tune the interpreter for what comes now that everything is built.
 
     What there is stays: no collection need go over it again, which would stop every request for a tenth of a second.
-    And of the two threads that work, the event loop's and the writer's, one seldom takes the interpreter from the other.
+    And of the two threads that work, the event loop's and the writer's, neither is torn from its work by the other.
     """
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
