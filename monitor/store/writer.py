@@ -226,7 +226,7 @@ def _transact(connection: Connection, group: list[_Waiting[Any]]) -> _Answers:
 
     So two replicas lock what they share (the rows of the counters, above all) in the same order, and neither waits
     for the other in a circle. Those of one type keep their order. It is the falling order of names, in which opening
-    and putting come before closing and dropping.
+    and putting come before closing and dropping. A group that is one statement is a transaction as it is.
     """
     if _is_one_statement(commands := [waiting.command for waiting in group]):
         return list(zip(group, commands[0].execute(connection, commands), strict=True))
