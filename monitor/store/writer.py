@@ -73,6 +73,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._refusal: str | None = None
+        self._alive = False
 
     @property
     def waiting(self) -> int:
@@ -81,11 +82,12 @@ class Writer:
 
     @property
     def alive(self) -> bool:
-        """Whether commands are being carried out."""
-        return self._thread.is_alive()
+        """Whether commands are being carried out; no longer once those who waited have been told."""
+        return self._alive
 
     def start(self) -> None:
         """Begin to take commands."""
+        self._alive = True
         self._thread.start()
 
     async def stop(self) -> None:
@@ -150,6 +152,7 @@ class Writer:
 
     def _ended(self, group: list[_Waiting[Any]]) -> None:
         """Refuse what comes from now on, and what waits: after a stop that is nothing, after a fault it is."""
+        self._alive = False
         self._refusal = self._refusal or "the writer has ended"
         unavailable = StoreUnavailableError(self._refusal)
         while not self._queue.empty():

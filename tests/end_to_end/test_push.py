@@ -12,7 +12,7 @@ import pytest
 from support.inprocess import InProcess, service_in_process
 from support.loopback_service import loopback_service
 from support.push_receiver import Answer, Fault, PushReceiver
-from support.realtime import api_of, book, delivered, journey_of, journey_when, outcome_of, provider_token
+from support.realtime import api_of, book, delivered, journey_of, journey_when, judged, outcome_of, provider_token
 from support.service import API_TOKEN, RunningService, running_service
 from support.store import Alter
 from support.waiting import eventually
@@ -81,12 +81,6 @@ def times(journey: dict[str, Any]) -> list[float]:
     return [datetime.fromisoformat(attempt["at"]).timestamp() for attempt in journey["delivery"]["push"]["history"]]
 
 
-async def judged(api: httpx.AsyncClient, booking_id: str) -> dict[str, Any]:
-    return await journey_when(
-        api, booking_id, lambda found: outcome_of(found, "notification")[0], what="the stage is judged"
-    )
-
-
 async def in_state(api: httpx.AsyncClient, booking_id: str, state: str) -> dict[str, Any]:
     return await journey_when(
         api, booking_id, lambda found: found["delivery"]["push"]["state"] == state, what=f"the push is {state}"
@@ -108,7 +102,7 @@ async def test_a_browser_gets_the_push_of_a_booking_and_its_acceptance_is_the_ev
     assert b"Secret" not in message.payload
     assert b"0000" not in message.payload
     assert results(journey) == ["ok"]
-    journey = await judged(running.api, booking_id)
+    journey = await judged(running.api, booking_id, "notification", "push")
     assert outcome_of(journey, "notification") == outcome_of(journey, "push") == ("good", "on_time")
 
 
@@ -178,9 +172,7 @@ async def test_a_browser_that_is_gone_is_forgotten_and_nothing_is_owed_to_it(
         return "push" not in found["delivery"]
 
     await eventually(forgotten, what="the subscription is removed")
-    journey = await journey_when(
-        running.api, booking_id, lambda found: outcome_of(found, "push")[0], what="the push is judged"
-    )
+    journey = await judged(running.api, booking_id, "notification", "push")
     assert outcome_of(journey, "notification") == ("good", "on_time")
     assert outcome_of(journey, "push") == ("exempt", "no_live_subscription")
 
@@ -194,7 +186,7 @@ async def test_a_refused_push_is_dead_the_notification_has_failed_and_a_redrive_
     journey = await in_state(running.api, booking_id, "dead")
     assert results(journey) == ["rejected"]
     assert journey["delivery"]["push"]["last_error"] == "push service: 403"
-    journey = await judged(running.api, booking_id)
+    journey = await judged(running.api, booking_id, "notification")
     assert outcome_of(journey, "notification") == ("failed", "push_rejected")
     answer = await running.api.post("/v1/deliveries/redrive", json={"stage": "push", "booking_id": booking_id})
     assert answer.json() == {"redriven": 1}
@@ -212,7 +204,7 @@ async def test_a_push_that_vanished_from_the_outbox_is_missed_and_made_good(
         await subscribe(running.api, receiver, "t-17")
         booking_id = await book(running.api, "t-17")
         assert await running.service.writer.submit(Alter("DELETE FROM deliveries WHERE stage = 'push'", {})) == 1
-        journey = await judged(running.api, booking_id)
+        journey = await judged(running.api, booking_id, "notification")
         assert outcome_of(journey, "notification") == ("missing", "never_attempted")
         await journey_when(
             running.api,
@@ -232,7 +224,7 @@ async def test_one_browser_that_accepts_is_enough(receiver: PushReceiver, runnin
     receiver.answer_with(Answer(403), Answer(201))
     for _ in range(2):
         await subscribe(running.api, receiver, "t-17")
-    journey = await judged(running.api, await book(running.api, "t-17"))
+    journey = await judged(running.api, await book(running.api, "t-17"), "notification")
     assert outcome_of(journey, "notification") == ("good", "on_time")
 
 
@@ -243,7 +235,7 @@ async def test_an_answered_booking_is_not_pushed_again(receiver: PushReceiver, r
     await in_state(running.api, booking_id, "retrying")
     (await running.api.post(f"/v1/bookings/{booking_id}/accept")).raise_for_status()
     attempts = len(receiver.messages)
-    journey = await judged(running.api, booking_id)
+    journey = await judged(running.api, booking_id, "notification")
     assert journey["delivery"]["push"]["state"] == "lapsed"
     assert len(receiver.messages) <= attempts + 1  # one may have been on its way
 
@@ -280,7 +272,7 @@ async def test_a_browser_can_be_taken_off_again(receiver: PushReceiver, running:
     for status in (httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND):
         answer = await running.api.request("DELETE", path, json={"endpoint": document["endpoint"]})
         assert answer.status_code == status
-    journey = await judged(running.api, await book(running.api, "t-17"))
+    journey = await judged(running.api, await book(running.api, "t-17"), "notification")
     assert "push" not in journey["delivery"]
     assert receiver.messages == []
 
@@ -305,7 +297,7 @@ async def test_a_listed_host_that_leads_to_our_own_network_gets_no_connection(
     service, receiver = strict
     async with api_of(service) as api:
         await subscribe(api, receiver, "t-17")
-        journey = await judged(api, await book(api, "t-17"))
+        journey = await judged(api, await book(api, "t-17"), "notification")
     assert outcome_of(journey, "notification") == ("failed", "push_rejected")
     assert journey["delivery"]["push"]["history"][0]["detail"] == "push service: AddressNotAllowedError"
     assert receiver.connections == 0

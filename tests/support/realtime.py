@@ -126,9 +126,12 @@ async def journey_when(
     return found
 
 
-async def judged(api: httpx.AsyncClient, booking_id: str) -> dict[str, Any]:
-    """Wait until a booking's realtime stage has its outcome; returns the journey."""
-    return await journey_when(api, booking_id, lambda found: outcome_of(found)[0], what="the stage is judged")
+async def judged(api: httpx.AsyncClient, booking_id: str, *stages: str) -> dict[str, Any]:
+    """Wait until each of a booking's stages (realtime, if none is named) has its outcome; returns the journey."""
+    wanted = stages or ("realtime",)
+    return await journey_when(
+        api, booking_id, lambda found: all(outcome_of(found, stage)[0] for stage in wanted), what="it is judged"
+    )
 
 
 async def delivered(api: httpx.AsyncClient, booking_id: str, stage: str = "realtime") -> dict[str, Any]:
