@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,18 +43,17 @@ class Journeys:
     async def _evidence(self, found: Sequence[journeys.Journey]) -> dict[tuple[str, str], int]:
         """When each stage's evidence came, by booking and stage."""
         known: dict[tuple[str, str], int] = {}
-        open_stages: defaultdict[Stage, list[DueStage]] = defaultdict(list)
+        open_stages: list[DueStage] = []
         for journey in found:
             booking = journey.booking
             for row in journey.stages:
                 if row["evidence_at"] is not None:
                     known[row["booking_id"], row["stage"]] = row["evidence_at"]
                     continue
-                stage = Stage(row["stage"])
-                open_stages[stage].append(
+                open_stages.append(
                     DueStage(
                         row["booking_id"],
-                        stage,
+                        Stage(row["stage"]),
                         Traffic(row["traffic"]),
                         booking["provider_id"],
                         booking["customer_id"],
@@ -64,11 +62,10 @@ class Journeys:
                         booking["traceparent"],
                     )
                 )
-        for stages in open_stages.values():
-            for due, facts in (await self._platform.look(stages)).items():
-                at = judge(due.due_at, facts).evidence_at
-                if at is not None:
-                    known[due.booking_id, due.stage.value] = at
+        for due, facts in (await self._platform.look(open_stages)).items():
+            at = judge(due.due_at, facts).evidence_at
+            if at is not None:
+                known[due.booking_id, due.stage.value] = at
         return known
 
 

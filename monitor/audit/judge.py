@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from monitor.audit.platform import Platform
-from monitor.domain.due import DueStage, Judged
+from monitor.domain.due import Judged
 from monitor.domain.judgement import judge
 from monitor.domain.ledger import Mark
 from monitor.domain.times import Now
 from monitor.domain.traces import trace_id
 from monitor.domain.vocabulary import SLIS, Stage
-from monitor.store.judging import RecordMark, RecordVerdicts, VerdictsOutdatedError, find_due, stages_due
+from monitor.store.judging import RecordMark, RecordVerdicts, VerdictsOutdatedError, find_due
 from monitor.store.leases import Fence
 from monitor.store.readers import Readers
 from monitor.store.writer import Writer
@@ -18,6 +18,8 @@ from monitor.telemetry.tracing import Tracing
 
 log = get_logger(__name__)
 
+LOOK = 1_000
+"""Stages that are looked for at once."""
 BATCH = 200
 """Stages that one transaction judges: few enough that no booking waits long behind it."""
 MARK_INTERVAL = 5_000
@@ -44,14 +46,14 @@ class Judge:
         Raises StoreUnavailableError or FencedOffError; what was judged until then stays judged.
         """
         judged = 0
-        for stage in await self._readers.run(stages_due, self._now() - self._settle):
-            while True:
-                due = await self._readers.run(find_due, stage, self._now() - self._settle, BATCH)
-                if not due:
-                    break
-                judged += await self._judge(due, fence)
-                if len(due) < BATCH:
-                    break
+        while True:
+            due = await self._readers.run(find_due, self._now() - self._settle, LOOK)
+            facts = await self._platform.look(due)
+            verdicts = [Judged(one, judge(one.due_at, facts[one])) for one in due]
+            for start in range(0, len(verdicts), BATCH):
+                judged += await self._record(tuple(verdicts[start : start + BATCH]), fence)
+            if len(due) < LOOK:
+                break
         now = self._now()
         if judged:
             self._marked_at = now
@@ -60,9 +62,7 @@ class Judge:
             self._marked_at = now
         return judged
 
-    async def _judge(self, due: list[DueStage], fence: Fence | None) -> int:
-        facts = await self._platform.look(due)
-        verdicts = tuple(Judged(one, judge(one.due_at, facts[one])) for one in due)
+    async def _record(self, verdicts: tuple[Judged, ...], fence: Fence | None) -> int:
         try:
             await self._writer.submit(RecordVerdicts(verdicts, self._now(), fence))
         except VerdictsOutdatedError as error:

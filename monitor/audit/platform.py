@@ -14,7 +14,7 @@ class Platform(Protocol):
     """What the judge and the repairer need of the place where bookings live."""
 
     async def look(self, due: Sequence[DueStage]) -> Mapping[DueStage, tuple[Fact, ...]]:
-        """Look for the things themselves, where they must be, for stages of one kind.
+        """Look for the things themselves, where they must be, for stages of any kinds.
 
         Raises StoreUnavailableError when it could not be looked: then nothing is judged.
         """

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from monitor.audit.platform import Platform
-from monitor.domain.due import DueStage
-from monitor.domain.judgement import Fact, judge
+from monitor.domain.judgement import judge
 from monitor.domain.repairing import has_failed, repair_is_due
 from monitor.domain.times import Now
-from monitor.domain.vocabulary import RepairResult, Stage
+from monitor.domain.vocabulary import RepairResult
 from monitor.store.leases import Fence
 from monitor.store.readers import Readers
 from monitor.store.repairs import OverdueStage, RecordRepair, find_overdue
@@ -66,12 +63,7 @@ class Repairer:
 
     async def _note_evidence(self, overdue: list[OverdueStage], fence: Fence | None) -> list[OverdueStage]:
         """Write down what evidence there is by now, and return what is still without."""
-        by_stage: defaultdict[Stage, list[DueStage]] = defaultdict(list)
-        for one in overdue:
-            by_stage[one.due.stage].append(one.due)
-        facts: dict[DueStage, tuple[Fact, ...]] = {}
-        for stages in by_stage.values():
-            facts.update(await self._platform.look(stages))
+        facts = await self._platform.look([one.due for one in overdue])
         missing = []
         for one in overdue:
             evidence_at = judge(one.due.due_at, facts[one.due]).evidence_at

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, select
+from sqlalchemy import Connection, bindparam, select
 
 from monitor.domain.due import DueStage, Judged
 from monitor.domain.ledger import DURATION_BUCKETS, Count, Mark
@@ -35,14 +35,6 @@ class VerdictsOutdatedError(Exception):
     """Some of the stages were judged or removed meanwhile; nothing was written."""
 
 
-_STAGES_DUE = select(
-    *(
-        exists().where(
-            stages.c.outcome.is_(None), stages.c.stage == stage.value, stages.c.due_at <= bindparam("due_before")
-        )
-        for stage in Stage
-    )
-)
 DUE_COLUMNS = (
     stages.c.traffic,
     bookings.c.provider_id,
@@ -53,24 +45,18 @@ DUE_COLUMNS = (
 )
 """What a DueStage holds after its booking's id and its kind, of a stage and of its booking, which may be gone."""
 _DUE = (
-    select(stages.c.booking_id, *DUE_COLUMNS)
+    select(stages.c.booking_id, stages.c.stage, *DUE_COLUMNS)
     .outerjoin_from(stages, bookings, bookings.c.id == stages.c.booking_id)
-    .where(stages.c.outcome.is_(None), stages.c.stage == bindparam("stage"), stages.c.due_at <= bindparam("due_before"))
+    .where(stages.c.outcome.is_(None), stages.c.due_at <= bindparam("due_before"))
     .order_by(stages.c.due_at)
     .limit(bindparam("limit"))
 )
 
 
-def stages_due(connection: Connection, due_before: int) -> list[Stage]:
-    """The kinds of stages of which any is undecided and due: one look at the index for each, all in one query."""
-    found = connection.execute(_STAGES_DUE, {"due_before": due_before}).one()
-    return [stage for stage, due in zip(Stage, found, strict=True) if due]
-
-
-def find_due(connection: Connection, stage: Stage, due_before: int, limit: int) -> list[DueStage]:
-    """Undecided stages of one kind with a due time up to and including `due_before`, the longest due first."""
-    rows = connection.execute(_DUE, {"stage": stage.value, "due_before": due_before, "limit": limit}).all()
-    return [DueStage(booking_id, stage, Traffic(traffic), *rest) for booking_id, traffic, *rest in rows]
+def find_due(connection: Connection, due_before: int, limit: int) -> list[DueStage]:
+    """Undecided stages of all kinds with a due time up to and including `due_before`, the longest due first."""
+    rows = connection.execute(_DUE, {"due_before": due_before, "limit": limit}).all()
+    return [DueStage(booking_id, Stage(stage), Traffic(traffic), *rest) for booking_id, stage, traffic, *rest in rows]
 
 
 @dataclass(frozen=True, slots=True)

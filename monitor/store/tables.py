@@ -216,7 +216,7 @@ stages = Table(
     sqlite_with_rowid=False,
 )
 _undecided = stages.c.outcome.is_(None)
-Index("ix_stages_undecided", stages.c.stage, stages.c.due_at, sqlite_where=_undecided, postgresql_where=_undecided)
+Index("ix_stages_undecided", stages.c.due_at, sqlite_where=_undecided, postgresql_where=_undecided)
 _overdue = stages.c.outcome.in_(("missing", "failed")) & stages.c.evidence_at.is_(None)
 Index("ix_stages_overdue", stages.c.due_at, sqlite_where=_overdue, postgresql_where=_overdue)
 _bad = stages.c.outcome.in_(("late", "missing", "failed"))

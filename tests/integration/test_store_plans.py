@@ -53,7 +53,7 @@ COMMANDS: dict[str, tuple[Command[Any], str]] = {
     "prune": (Prune(Retention(NOON, NOON, NOON, 0, 0), 500), "ix_bookings_synthetic"),
 }
 QUERIES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any], str]] = {
-    "due": (find_due, (Stage.CHAT_ROOM, NOW, 500), {}, "ix_stages_undecided"),
+    "due": (find_due, (NOW, 500), {}, "ix_stages_undecided"),
     "overdue": (find_overdue, (NOON, 500), {}, "ix_stages_(overdue|bad)"),
     "snapshot": (read_snapshot, (NOW, HOUR), {}, "ix_deliveries_open"),
     "snapshot of the overdue": (read_snapshot, (NOW, HOUR), {}, "ix_stages_(overdue|bad)"),

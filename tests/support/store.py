@@ -168,9 +168,10 @@ class Store:
         """End a live subscription now."""
         await self.writer.submit(CloseSubscription(subscription_id, self.clock()))
 
-    async def due(self, stage: Stage, *, limit: int = 10_000) -> list[DueStage]:
+    async def due(self, stage: Stage) -> list[DueStage]:
         """What is due of a stage by now."""
-        return await self.readers.run(find_due, stage, self.clock(), limit)
+        due = await self.readers.run(find_due, self.clock(), 50_000)
+        return [one for one in due if one.stage is stage]
 
     async def alter(self, statement: str, **values: Any) -> int:
         """Change rows behind the service's back; returns how many."""

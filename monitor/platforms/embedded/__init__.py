@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from monitor.domain.due import DueStage
 from monitor.domain.judgement import Fact
+from monitor.domain.vocabulary import Stage
 from monitor.platforms.embedded.evidence import facts_of
 from monitor.store import evidence
 from monitor.store.leases import Fence
@@ -25,11 +27,15 @@ class EmbeddedPlatform:
         self._pushing = pushing
 
     async def look(self, due: Sequence[DueStage]) -> Mapping[DueStage, tuple[Fact, ...]]:
-        """Read the rows that the stages call for; all stages are of one kind."""
-        if not due:
-            return {}
-        found = await self._readers.run(evidence.read, due, pushing=self._pushing)
-        return {one: facts_of(one, found) for one in due}
+        """Read the rows that the stages call for, one kind of stages after the other."""
+        by_kind: defaultdict[Stage, list[DueStage]] = defaultdict(list)
+        for one in due:
+            by_kind[one.stage].append(one)
+        facts: dict[DueStage, tuple[Fact, ...]] = {}
+        for stages in by_kind.values():
+            found = await self._readers.run(evidence.read, stages, pushing=self._pushing)
+            facts.update((one, facts_of(one, found)) for one in stages)
+        return facts
 
     async def repair(self, due: DueStage, now: int, fence: Fence | None) -> bool:
         """Write what is missing of a stage, or plan its delivery anew."""

@@ -283,7 +283,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_stages_undecided",
-            ["stage", "due_at"],
+            ["due_at"],
             unique=False,
             sqlite_where=sa.text("outcome IS NULL"),
             postgresql_where=sa.text("outcome IS NULL"),
