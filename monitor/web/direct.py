@@ -7,11 +7,14 @@ through the layers of the web framework, and have its frame built anew, while th
 from __future__ import annotations
 
 import functools
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN
+
+from monitor.web.connection import NO_HANDSHAKE, refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -104,11 +107,19 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         some, self._waiting = self._waiting[:_TURN_BYTES], self._waiting[_TURN_BYTES:]
         self._allowance, self._allowed_at = min(allowance, _BURST_BYTES) - len(some), now
         super().data_received(some)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self._refuse()
         if self._waiting or self._allowance < 0:
             self.transport.pause_reading()
             self._turn = self.loop.call_later(max(0.0, -self._allowance / _BYTES_PER_SECOND), self._read)
         elif was_waiting and not self.read_paused:
             self.transport.resume_reading()
+
+    def _refuse(self) -> None:
+        """Answer a handshake that came as a whole and could not be read, which nobody else does."""
+        self.handshake_complete = self.close_sent = True
+        self.transport.write(refusal(HTTPStatus.BAD_REQUEST, NO_HANDSHAKE))
+        self.transport.close()
 
     def handle_connect(self, event: Request) -> None:
         """Let the application find the way."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -158,16 +159,87 @@ def test_what_follows_requests_and_is_none_cuts_their_answers_not_off(service: R
     assert b"HTTP/1.1 400 " not in answer
 
 
+def handshake(more: str = "", query: str = "", version: int = 13) -> bytes:
+    """An opening handshake of WebSocket (RFC 6455, section 4.1), with more headers."""
+    head = f"GET /v1/realtime?provider_id=t-1{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+    key = f"Upgrade: websocket\r\nSec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    return f"{head}{key}{more}\r\n".encode()
+
+
 @pytest.mark.parametrize(
     "said",
     [
         b"POST /v1/bookings HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: 1\r\n\r\n",
+        handshake(version=12),
+        handshake("Content-Length: 5\r\n") + b"hello",
+        handshake("Transfer-Encoding: chunked\r\n") + b"0\r\n\r\n",
+        handshake(f"Cookie: {'a' * 9_000}\r\n"),
+        handshake("X: y\r\n" * 150),
+        handshake(query="&x=" + "a" * 9_000),
     ],
-    ids=["no handshake", "a bad key"],
+    ids=["no handshake", "bad key", "old version", "body", "chunked body", "long line", "many headers", "long query"],
 )
 def test_a_handshake_that_is_none_is_answered_and_closed(service: RunningService, said: bytes) -> None:
-    assert heard(speaking(service, said)).startswith(b"HTTP/1.1 400 ")
+    head, _, body = heard(speaking(service, said)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["status"] == 400
+
+
+def test_a_handshake_of_many_headers_within_the_bound_is_answered(service: RunningService) -> None:
+    with speaking(service, handshake("".join(f"X-{number}: {'a' * 250}\r\n" for number in range(100)))) as connection:
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 101 ")
+
+
+def post(more: str, body: bytes) -> bytes:
+    """A booking, with more headers."""
+    head = f"POST /v1/bookings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{more}\r\n"
+    return head.encode() + body
+
+
+def test_a_body_is_not_taken_for_a_request_where_another_protocol_is_asked_for(service: RunningService) -> None:
+    before = row_counts(service.database_path)
+    hidden = post(f"Content-Length: {len(json.dumps(booking()))}\r\n", json.dumps(booking()).encode())
+    said = post(f"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: {len(hidden)}\r\n", b"")
+    for pieces_said in ([said + hidden], [said, hidden]):
+        connection = speaking(service, pieces_said[0])
+        for piece in pieces_said[1:]:
+            connection.sendall(piece)
+        answer = heard(connection)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
+    assert row_counts(service.database_path) == before
+
+
+def test_a_request_that_would_rather_have_another_protocol_is_answered_in_this_one(service: RunningService) -> None:
+    answer = heard(speaking(service, b"GET /healthz HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_what_comes_behind_a_body_is_no_header(service: RunningService) -> None:
+    body = json.dumps(booking()).encode()
+    said = post("Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n" % (len(body), body))
+    said += b"Idempotency-Key: behind\r\n\r\n"
+    made = []
+    for _ in range(2):
+        with speaking(service, said) as connection:
+            answer = connection.recv(65_536)
+        assert answer.startswith(b"HTTP/1.1 201 ")
+        made.append(json.loads(answer.partition(b"\r\n\r\n")[2])["booking"]["id"])
+    assert made[0] != made[1]
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [b"0\r\nX: ", b"5;"],
+    ids=["trailer", "chunk extension"],
+)
+def test_what_frames_a_body_is_bounded_as_headers_are(service: RunningService, endless: bytes) -> None:
+    with speaking(service, post("Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n", b"")) as connection:
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(endless + b"a" * 64_000)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_header_that_never_ends_is_refused_while_it_still_comes(service: RunningService) -> None:
@@ -187,9 +259,9 @@ class _Quick(BoundedProtocol):
     idle_seconds = 0.4
 
 
-@pytest.fixture
-async def quick_port() -> AsyncIterator[int]:
-    """The port of a server with quick bounds whose only answer is how many bytes came."""
+@asynccontextmanager
+async def counting(protocol: type[BoundedProtocol]) -> AsyncIterator[int]:
+    """Run a server whose only answer is how many bytes came; yields its port."""
 
     async def count(scope: Any, receive: Any, send: Any) -> None:
         _ = scope
@@ -202,7 +274,7 @@ async def quick_port() -> AsyncIterator[int]:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    config = uvicorn.Config(count, http=_Quick, port=0, lifespan="off", log_config=None)
+    config = uvicorn.Config(count, http=protocol, port=0, lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         serving = asyncio.create_task(server._serve([listening]))
@@ -211,7 +283,29 @@ async def quick_port() -> AsyncIterator[int]:
         await serving
 
 
+@pytest.fixture
+async def quick_port() -> AsyncIterator[int]:
+    """The port of a server with quick bounds."""
+    async with counting(_Quick) as port:
+        yield port
+
+
+@pytest.fixture
+async def usual_port() -> AsyncIterator[int]:
+    """The port of a server with the bounds that the service has."""
+    async with counting(BoundedProtocol) as port:
+        yield port
+
+
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+
+
+async def test_a_body_of_many_small_chunks_is_taken(usual_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", usual_port)
+    writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200 ")
+    assert await reader.readexactly(5) == b"50000"
+    writer.close()
 
 
 @pytest.mark.parametrize(
@@ -243,8 +337,8 @@ async def test_a_connection_that_says_nothing_is_ended(quick_port: int) -> None:
     writer.close()
 
 
-async def test_a_request_in_parts_that_arrives_in_time_is_answered_and_so_is_the_next(quick_port: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", quick_port)
+async def test_a_request_in_parts_that_arrives_in_time_is_answered_and_so_is_the_next(usual_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", usual_port)
     for _ in range(3):
         for part in (HEAD, b"Content-Length: 10\r\n", b"\r\n12345", b"67890"):
             writer.write(part)

@@ -122,3 +122,57 @@ async def test_the_last_answer_of_a_connection_is_whole() -> None:
         assert answer.endswith(b"\r\n\r\nend")
         assert writes == [answer]
         writer.close()
+
+
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+@pytest.fixture
+def short_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request has to arrive within a tenth of a second."""
+    monkeypatch.setattr(BoundedProtocol, "arrival_seconds", 0.1)
+
+
+@pytest.mark.usefixtures("short_of_time")
+@pytest.mark.parametrize("asked", [1, 2, 3])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000,
+        b"GET / HTTP/1.1\r\nHost: loc",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n123",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nnonsense",
+        HANDSHAKE,
+        HANDSHAKE.replace(b"13", b"12"),
+    ],
+    ids=["garbage", "a head too large", "half a head", "half a body", "a bad body", "a handshake", "a bad handshake"],
+)
+@pytest.mark.parametrize("begun", [False, True], ids=["pending", "begun"])
+async def test_what_comes_behind_requests_is_not_answered_in_their_place(
+    *, behind: bytes, asked: int, begun: bool
+) -> None:
+    go_on = asyncio.Event()
+    paths: list[str] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        paths.append(scope["path"])
+        head = {**START, "headers": [(b"content-length", b"3")]}
+        if begun:
+            await send(head)
+        await go_on.wait()
+        if not begun:
+            await send(head)
+        await send(message(b"end"))
+
+    async with serving(app) as (port, _):
+        reader, writer = await ask(port, GET.replace(b"/ ", b"/asked ", 1) * asked + behind)
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.3, go_on.set)  # after what is behind is refused, or has run out of time
+        answers = await asyncio.wait_for(reader.read(), 10)
+        assert answers.count(b"HTTP/1.1 ") == answers.count(b"HTTP/1.1 200 ") == answers.count(b"end") == asked
+        assert paths == ["/asked"] * asked
+        writer.close()
