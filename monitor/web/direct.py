@@ -10,6 +10,7 @@ import functools
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from asyncio.transports import BaseTransport
     from collections.abc import Callable
 
+    from uvicorn._types import ASGISendEvent
     from websockets.http11 import Request
 
 _EXTENSION = "booking_monitor.direct"
@@ -127,6 +129,12 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         self._way = DirectWay(self)
         if not self.close_sent:
             cast("dict[str, Any]", self.scope["extensions"])[_EXTENSION] = self._way
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send what the application says; a client that went away before it was let in has nothing to be told."""
+        if not self.handshake_complete and self.transport.is_closing():
+            raise ClientDisconnected
+        await super().send(message)
 
     def send_receive_event_to_app(self) -> None:
         """Offer a message that is here as a whole to the application, or leave it to ASGI."""
