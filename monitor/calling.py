@@ -9,8 +9,6 @@ import httpx
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from monitor.domain.urls import WANTED, is_web_url
-
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 10
@@ -37,18 +35,16 @@ async def call(
 
     Raises CallError.
     """
-    if not is_web_url(url):
-        raise CallError(f"--url {WANTED}; given {url}")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         async with (
             asyncio.timeout(seconds),
             httpx.AsyncClient(headers=headers, trust_env=False, timeout=seconds) as client,
-            client.stream(method, url.rstrip("/") + path, **options) as answer,
+            client.stream(method, url + path, **options) as answer,
         ):
             text = await _text(answer)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        # Addresses and tokens that cannot be meant end in any of these.
+        # What cannot be put into a request ends in any of these.
         raise CallError(f"{url} does not answer: {type(error).__name__}: {error}") from error
     try:
         body = orjson.loads(text)

@@ -50,12 +50,12 @@ class Leadership:
             self._on_gap()
         self._renewed_at = asked_at
         fence = await self._writer.submit(RenewLease(LEADER, self._replica, LEASE_MILLISECONDS, asked_at))
+        if fence is not None:  # before it leads: who judges asks which subscriptions were live
+            await self._writer.submit(BuryReplicas(self._now(), LEASE_MILLISECONDS, fence))
         if fence != self.fence:
             log.info("leadership.changed", replica=self._replica, leads=fence is not None)
         self.fence = fence
         self._leads_until = asked_at + LEASE_MILLISECONDS
-        if fence is not None:
-            await self._writer.submit(BuryReplicas(self._now(), LEASE_MILLISECONDS, fence))
 
     async def resign(self) -> None:
         """Let go of the lease, so that another replica takes over at once."""

@@ -81,7 +81,7 @@ CANARY_JOB, EVALUATE_JOB, HEARTBEAT_JOB = "canary", "evaluate", "heartbeat"
 
 
 class StoreOutdatedError(Exception):
-    """The store's tables are not those of this release."""
+    """The store's tables are not those of this release: older, or newer ones."""
 
 
 class Service:
@@ -131,9 +131,8 @@ class Service:
         parts.push_async_callback(asyncio.to_thread, self.tracing.shutdown, FLUSH_SECONDS)
         writing = engine.writing_engine(self._url)
         await asyncio.to_thread(self._prepare_store, writing)
-        self.readers = Readers(
-            engine.reading_engine(self._url, settings.reader_connections), settings.reader_connections
-        )
+        connections = settings.reader_connections
+        self.readers = Readers(engine.reading_engine(self._url, connections), connections, settings.store_timeout)
         parts.push_async_callback(self.readers.stop)
         self.clock = Clock(floor=await self.readers.run(last_sign_of_life))
         self.writer = Writer(
@@ -169,8 +168,7 @@ class Service:
             reasons.append("the service is stopping")
         if not self.writer.alive:
             reasons.append("the writer has ended")
-        now = self.clock()
-        snapshot = self.snapshot
+        now, snapshot = self.clock(), self.snapshot
         if snapshot is None or now - snapshot.at > STALE_AFTER:
             reasons.append("the ledger could not be read for 60 s")
         elif now - max(snapshot.marks.get(Mark.JUDGED, 0), self._started_at) > STALE_AFTER:
@@ -189,6 +187,8 @@ class Service:
                 from monitor.store import migrations  # noqa: PLC0415 - Alembic is loaded where there is something to do
 
                 migrations.upgrade(writing)
+        except revision.UnknownRevisionError as error:
+            raise StoreOutdatedError(str(error)) from error
         except SQLAlchemyError as error:
             raise StoreUnavailableError(f"the store {self._url!r} cannot be used: {describe(error)}") from error
         if before != revision.NEWEST and not self.settings.embedded:
@@ -316,7 +316,7 @@ class Service:
 
     def _schedule(self, port: int) -> None:
         work: dict[str, Callable[[], Awaitable[None]]] = {
-            "clock": self._align_clock,
+            "clock": self._look_around,
             "lease": self.leadership.renew,
             "judge": self._run_judge,
             "repair": self._run_repairer,
@@ -338,8 +338,9 @@ class Service:
             self.jobs.add(CANARY_JOB, self.settings.canary_interval, functools.partial(self._run_canary, port))
         self.jobs.start()
 
-    async def _align_clock(self) -> None:
+    async def _look_around(self) -> None:
         self.clock.align()
+        self.writer.give_up_after(self.settings.store_timeout)
         if self.writer.alive and self._lock.lost():
             log.critical("store.file_replaced", detail="the database file was moved or deleted; restart the service")
             self.writer.refuse("the database file was moved or deleted")
@@ -368,9 +369,8 @@ class Service:
         from monitor.audit.canary import Canary  # noqa: PLC0415 - as said
         from monitor.audit.probe import Target  # noqa: PLC0415 - as said
 
-        return Canary(
-            target=Target(self.settings.local_url(port), self.canary_token), writer=self.writer, now=self.clock
-        )
+        target = Target(self.settings.local_url(port), self.canary_token)
+        return Canary(target=target, writer=self.writer, now=self.clock)
 
     async def _take_snapshot(self) -> None:
         snapshot = await self.readers.run(read_snapshot, self.clock(), milliseconds(self.settings.overdue_window))

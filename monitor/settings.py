@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -27,10 +26,12 @@ from pydantic_settings import (
 
 from monitor.domain.currencies import MINOR_DIGITS
 from monitor.domain.push_services import KNOWN_PUSH_SERVICES
-from monitor.domain.urls import web_url
+from monitor.domain.urls import store_url, web_url
 from monitor.secret_files import read_secret
+from monitor.settings_dotenv import problems_of
 
 PREFIX = "BOOKING_MONITOR_"
+DOTENV = ".env"
 CLIENT_VARIABLES = (f"{PREFIX}URL", f"{PREFIX}TOKEN")
 """Variables of the commands that call a running instance; to the service itself they mean nothing."""
 
@@ -45,10 +46,12 @@ class Settings(BaseSettings):
     """The effective settings of one process."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX, env_file=DOTENV, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on. Any other than loopback needs `API_TOKENS`.")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on. Any other than loopback needs `API_TOKENS`."
+    )
     port: int = Field(8080, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
     database_url: SecretStr = Field(
         SecretStr("sqlite:///./booking-monitor.db"),
@@ -90,6 +93,9 @@ class Settings(BaseSettings):
     )
     writer_group_limit: int = Field(64, ge=1, le=1024, description="Commands that one transaction takes at most.")
     reader_connections: int = Field(4, ge=1, le=64, description="Connections of the store that only read.")
+    store_timeout: Seconds = Field(
+        30, description="Seconds that anybody waits for a store which does not answer, before it is answered 503."
+    )
     body_limit: int = Field(65_536, ge=1024, le=16_777_216, description="Bytes that a request's body may have.")
 
     acknowledge_timeout: Seconds = Field(2, description="Seconds to wait for a subscriber's acknowledgement.")
@@ -246,7 +252,7 @@ class Settings(BaseSettings):
     def _check_timezone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError("is a time zone of the IANA database, as Asia/Jakarta") from error
         return name
 
@@ -254,15 +260,7 @@ class Settings(BaseSettings):
         "pagerduty_url", "alertmanager_url", "webhook_url", "heartbeat_url", "public_url", "grafana_url", "trace_url"
     )(web_url)
 
-    @field_validator("database_url")
-    @classmethod
-    def _check_database(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
-            raise ValueError("starts with sqlite:/// or postgresql://")
-        if url.get_secret_value() in ("sqlite:///", "sqlite:///:memory:"):
-            raise ValueError("names a file after sqlite:///")
-        _ = urlsplit(url.get_secret_value()).port  # raises ValueError for one that is no number
-        return url
+    _check_database = field_validator("database_url")(store_url)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -354,8 +352,11 @@ def load(**overrides: Any) -> Settings:
     """Read the settings of this process.
 
     Raises SettingsError with one line for each setting that cannot be used, and for each variable with our
-    prefix that is no setting (a misspelt name must not pass as the default).
+    prefix that is no setting (a misspelt name must not pass as the default). Where the `.env` file itself cannot be
+    read, its lines are all that is said.
     """
+    if broken := problems_of(Path(DOTENV)):
+        raise SettingsError("\n".join(broken))
     known = {*CLIENT_VARIABLES, *(PREFIX + name.upper() for name in Settings.model_fields)}
     known |= {f"{PREFIX}{name.upper()}_FILE" for name in Settings.model_fields if is_secret(name)}
     unknown = sorted(name for name in _variables() if name.startswith(PREFIX) and name not in known)

@@ -53,8 +53,8 @@ working directory; the environment wins. A secret may instead stand in a file th
 end names, as container platforms mount them; a variable wins over such a file, and the file over `.env`.
 `booking-monitor config` shows what is in force, with secrets masked.
 
-A name with our prefix that is no setting is refused, and so is every value that is not allowed: the command ends with
-exit code 2 and a line for each.
+A name with our prefix that is no setting is refused, and so is every value that is not allowed, and every line of
+`.env` that is not `NAME=value` or not UTF-8: the command ends with exit code 2 and a line for each.
 
 The variables of OpenTelemetry (`OTEL_*`) are honoured as OpenTelemetry defines them. Traces are exported where
 `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` names a collector that takes `http/protobuf`. One

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from support.nats import NatsServer, nats_server
 from support.postgres import PostgresServer, postgres_server
 
@@ -22,7 +22,8 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
     ]
 )
-settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
+# A busy machine is no fault of the code, neither while it runs nor while examples for it are drawn.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 

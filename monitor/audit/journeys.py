@@ -13,6 +13,12 @@ from monitor.domain.traces import trace_id
 from monitor.domain.vocabulary import Stage, Traffic
 from monitor.store import journeys
 from monitor.store.readers import Readers
+from monitor.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_UNREADABLE = (ValueError, TypeError, KeyError, OverflowError)
+"""What comes of rows that hold what this service never writes."""
 
 
 class Journeys:
@@ -24,19 +30,34 @@ class Journeys:
 
     async def find(self, booking_id: str) -> dict[str, Any] | None:
         """The journey of one booking, with its deliveries and their attempts."""
-        found = await self._readers.run(journeys.read, [booking_id], deliveries=True)
-        return (await self._show(found))[0] if found else None
+        found = await self._read([booking_id], deliveries=True)
+        return found[0] if found else None
 
     async def recent(
         self, *, provider_id: str | None, traffic: str | None, before: str | None, limit: int
-    ) -> list[dict[str, Any]]:
-        """Journeys, the newest first, without their deliveries."""
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """Journeys, the newest first, without their deliveries; and the ids of those that cannot be read."""
         ids = await self._readers.run(
             journeys.recent_ids, provider_id=provider_id, traffic=traffic, before=before, limit=limit
         )
-        return await self._show(await self._readers.run(journeys.read, ids, deliveries=False))
+        try:
+            return await self._read(ids), []
+        except _UNREADABLE:
+            return await self._read_apart(ids)
 
-    async def _show(self, found: Sequence[journeys.Journey]) -> list[dict[str, Any]]:
+    async def _read_apart(self, booking_ids: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+        """Read journeys one by one, so that one which cannot be read is missing alone."""
+        shown, unreadable = [], []
+        for booking_id in booking_ids:
+            try:
+                shown += await self._read([booking_id])
+            except _UNREADABLE as error:
+                log.error("booking.unreadable", booking_id=booking_id, error=type(error).__name__)  # noqa: TRY400 - told without what the rows hold
+                unreadable.append(booking_id)
+        return shown, unreadable
+
+    async def _read(self, booking_ids: Sequence[str], *, deliveries: bool = False) -> list[dict[str, Any]]:
+        found = await self._readers.run(journeys.read, booking_ids, deliveries=deliveries)
         evidence = await self._evidence(found)
         return [_show(journey, evidence) for journey in found]
 

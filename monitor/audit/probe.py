@@ -240,4 +240,6 @@ def _describe(error: Exception, timeout_seconds: float | None = None) -> str:
         return f"not seen within {timeout_seconds:g} s"
     if isinstance(error, ProbeError):
         return str(error)
+    if isinstance(error, _GARBAGE):
+        return f"the answer is not a booking-monitor's ({type(error).__name__})"
     return f"{type(error).__name__}: {error}".removesuffix(": ")

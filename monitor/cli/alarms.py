@@ -16,6 +16,7 @@ from monitor.cli.common import (
     Json,
     Objectives,
     Token,
+    check_url,
     err,
     fail,
     out,
@@ -71,7 +72,9 @@ def drill(
 def demo(
     url: Annotated[
         str | None,
-        typer.Option(help="A running instance to send the bookings to, where they count as real ones."),
+        typer.Option(
+            help="A running instance to send the bookings to, where they count as real ones.", callback=check_url
+        ),
     ] = None,
     token: Token = None,
     port: Annotated[
@@ -106,7 +109,7 @@ def demo(
         if url is None:
             asyncio.run(until_stopped(on_its_own(out, read_settings(), wishes, port=port)))
         else:
-            asyncio.run(until_stopped(on_running(out, url.rstrip("/"), token, wishes)))
+            asyncio.run(until_stopped(on_running(out, url, token, wishes)))
     except (KeyboardInterrupt, StoppedError):
         return
     except CallError as error:

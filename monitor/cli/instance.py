@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.common import FAILED, LOCAL, MISUSED, Json, Token, Url, err, fail, out, plain, print_json
+from monitor.cli.common import FAILED, LOCAL, Json, Token, Url, err, fail, out, plain, print_json
 
 REDRIVE_SECONDS = 300
 """For an instance to plan all of its dead deliveries anew, which after a long fault may be a great many."""
@@ -23,15 +23,11 @@ def check(
 
     The booking is marked as canary traffic and removed again. Exit code 0 if all passed, 1 if not.
     """
-    import httpx
-
     from monitor.audit.probe import Step, Target, probe
     from monitor.stopping import StoppedError, until_stopped
 
     try:
-        report = asyncio.run(until_stopped(probe(Target(url.rstrip("/"), token, timeout), clean_up=True)))
-    except httpx.InvalidURL as error:
-        fail(f"--url: {error}", MISUSED)
+        report = asyncio.run(until_stopped(probe(Target(url, token, timeout), clean_up=True)))
     except StoppedError as error:
         raise typer.Exit(error.exit_code) from error
     if as_json:

@@ -77,7 +77,7 @@ def upgrade() -> None:
     """Bring the store's tables to this release. `serve` does it itself for the embedded store."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from monitor.store import engine, migrations
+    from monitor.store import engine, migrations, revision
     from monitor.store.writer import describe
 
     url = engine.parse_url(read_settings().database_url.get_secret_value())
@@ -85,8 +85,10 @@ def upgrade() -> None:
     try:
         lock.acquire()
         before, after = migrations.upgrade(engine.writing_engine(url))
-    except engine.StoreInUseError as error:
-        fail(str(error), FAILED)
+    except (OSError, engine.StoreInUseError, revision.UnknownRevisionError) as error:
+        fail(f"cannot upgrade: {error}", FAILED)
+    except ValueError as error:
+        fail(f"cannot upgrade: {error}", MISUSED)
     except SQLAlchemyError as error:
         fail(f"the store did not take the upgrade: {describe(error)}", FAILED)
     finally:

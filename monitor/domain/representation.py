@@ -12,6 +12,18 @@ from monitor.domain.times import optional_rfc3339, rfc3339
 Shown = dict[str, Any]
 
 
+class UnreadableBookingError(Exception):
+    """The row of a booking holds what cannot be shown: something else than this service has written it."""
+
+
+def booking_json(row: Fields) -> bytes:
+    """A booking as JSON, from its row. Raises UnreadableBookingError, which tells no value of the row."""
+    try:
+        return orjson.dumps(show_booking(row))
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise UnreadableBookingError(f"the row cannot be read: {type(error).__name__}") from error
+
+
 def show_booking(row: Fields) -> Shown:
     """A booking, from its row."""
     extra = row["extra"]

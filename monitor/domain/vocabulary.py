@@ -93,7 +93,7 @@ class AttemptResult(StrEnum):
     GONE = "gone"
     """The receiver no longer exists (a push subscription that ended)."""
     ERROR = "error"
-    """The receiver could not be reached or failed; worth another attempt."""
+    """The receiver could not be reached or failed, or its booking could not be read; worth another attempt."""
     UNACKNOWLEDGED = "unacknowledged"
     """It was sent, and no acknowledgement came back in time."""
 

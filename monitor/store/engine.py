@@ -124,7 +124,8 @@ class EmbeddedLock:
     """
 
     def __init__(self, url: URL) -> None:
-        self._path = None if url.get_backend_name() != "sqlite" else Path(str(url.database)).resolve()
+        # Of a loop of links `realpath` makes a name that cannot be opened, `Path.resolve` raises RuntimeError.
+        self._path = None if url.get_backend_name() != "sqlite" else Path(os.path.realpath(str(url.database)))
         self._descriptor: int | None = None
 
     def acquire(self) -> None:

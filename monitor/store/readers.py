@@ -19,8 +19,10 @@ T = TypeVar("T")
 class Readers:
     """Runs queries on reading connections, as many at once as there are connections."""
 
-    def __init__(self, engine: Engine, connections: int) -> None:
+    def __init__(self, engine: Engine, connections: int, patience: float) -> None:
+        """`patience`: seconds after which nobody waits for a query any longer."""
         self._engine = engine
+        self._patience = patience
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="reader")
 
     async def run(self, query: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -33,7 +35,11 @@ class Readers:
             except DBAPIError as error:
                 raise StoreUnavailableError(describe(error)) from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            async with asyncio.timeout(self._patience):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except TimeoutError as error:
+            raise StoreUnavailableError(f"the store has not answered for {self._patience:g} s") from error
 
     async def stop(self) -> None:
         """Wait for running queries and close all connections."""

@@ -2,13 +2,14 @@
 
 Groups form by themselves: while one transaction is being made durable the next commands queue up. A caller
 hears of success only after the commit. A group that fails is rolled back, and then each of its commands runs
-alone: it fails for itself and not for its neighbours, and not at all where another process had only just
-written what it ran into.
+alone: it fails for itself and not for its neighbours. And one that runs into what another process may only just
+have written is tried once more: it sees that then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -44,7 +45,7 @@ class GroupObserver(Protocol):
         ...
 
     def observe_failure(self) -> None:
-        """Take note of a group that could not be committed."""
+        """Take note of a transaction that was rolled back, or for which there was no connection."""
         ...
 
 
@@ -74,6 +75,9 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._refusal: str | None = None
         self._alive = False
+        self._stalled = False
+        self._under_way: tuple[float, list[_Waiting[Any]]] | None = None
+        """The group that the thread carries out, and since when, in seconds of monotonic time."""
 
     @property
     def waiting(self) -> int:
@@ -111,10 +115,40 @@ class Writer:
         """Submit a command; the future has its result after the commit, or raises StoreUnavailableError."""
         if self._refusal is not None:
             raise StoreUnavailableError(self._refusal)
+        if self._stalled:
+            raise StoreUnavailableError("the store does not answer")
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting += 1
         self._queue.put(_Waiting(command, future))
         return future
+
+    def give_up_after(self, patience: float) -> None:
+        """Let nobody wait any longer if the store has not answered for so many seconds. To be called now and then.
+
+        What waits behind that is withdrawn, and nothing more is taken until the store answers. Of what the store was
+        given nobody knows yet whether it will be stored.
+        """
+        under_way = self._under_way
+        if under_way is None or time.monotonic() - under_way[0] < patience:
+            return
+        if not self._stalled:
+            log.error("store.stalled", seconds=patience, waiting=self._waiting)
+        self._stalled = True
+        unavailable = StoreUnavailableError(f"the store has not answered for {patience:g} s")
+        withdrawn = self._withdraw()
+        self._waiting -= len(withdrawn)
+        for waiting in (*under_way[1], *withdrawn):
+            _tell(waiting, unavailable)
+
+    def _withdraw(self) -> list[_Waiting[Any]]:
+        """Take back what waits in the queue."""
+        items: list[Any] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                items.append(self._queue.get_nowait())
+        if _STOP in items:
+            self._queue.put(_STOP)
+        return [item for item in items if item is not _STOP]
 
     def _run(self) -> None:
         group: list[_Waiting[Any]] = []
@@ -135,18 +169,21 @@ class Writer:
             return connection
         answers: _Answers = []
         spent: _Spent = []
+        self._under_way = time.monotonic(), group
         try:
             if connection is None:
                 connection = driver.open_connection(self._engine)
             self._write(connection, group, answers, spent)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told and the next ones served
+            if connection is None:
+                self._observer.observe_failure()
             _discard(connection)
             connection = None
-            self._observer.observe_failure()
             unanswered = group[len(answers) :]
             log.error("store.write_failed", commands=len(unanswered), error=describe(error))  # noqa: TRY400 - a traceback would show the statement's values
             unavailable = StoreUnavailableError(describe(error))
             answers += [(waiting, unavailable) for waiting in unanswered]
+        self._under_way = None  # first: who still sees it can rely on the answers to come
         self._loop.call_soon_threadsafe(self._answer, answers, spent)
         return connection
 
@@ -155,11 +192,7 @@ class Writer:
         self._alive = False
         self._refusal = self._refusal or "the writer has ended"
         unavailable = StoreUnavailableError(self._refusal)
-        while not self._queue.empty():
-            item = self._queue.get_nowait()
-            if item is not _STOP:
-                group.append(item)
-        self._answer([(waiting, unavailable) for waiting in group], [])
+        self._answer([(waiting, unavailable) for waiting in (*group, *self._withdraw())], [])
 
     def _take(self) -> tuple[list[_Waiting[Any]], bool]:
         """Wait for a command, and take with it all that are waiting, up to the group limit."""
@@ -183,41 +216,49 @@ class Writer:
         answers: _Answers,
         spent: _Spent,
         *,
-        alone: bool = False,
+        again: bool = False,
     ) -> None:
         """Write a group and add its answers in its order, and how many commands each transaction took how long.
 
-        Raises what the store does; the rest has no answer then.
+        `again` is the second and last try of a command alone. Raises what the store does; the rest has no answer then.
         """
         begun = time.perf_counter()
         try:
             written = _transact(connection, group)
         except Exception as error:
+            self._observer.observe_failure()
             if connection.invalidated or _about_the_store(error):
                 raise
-            if alone:
+            if len(group) > 1:
+                for waiting in group:
+                    self._write(connection, [waiting], answers, spent)
+            elif _met_another(error) and not again:
+                self._write(connection, group, answers, spent, again=True)
+            else:
                 answers.append((group[0], StoreUnavailableError(describe(error)) if _in_the_way(error) else error))
-                return
-            for waiting in group:
-                self._write(connection, [waiting], answers, spent, alone=True)
             return
         answers += written
         spent.append((len(group), time.perf_counter() - begun))
 
     def _answer(self, answers: _Answers, spent: _Spent) -> None:
+        self._stalled = False
         self._waiting -= len(answers)
         for waiting, result in answers:
-            if waiting.future.done():
-                continue
-            if isinstance(result, BaseException):
-                waiting.future.set_exception(result)
-            else:
-                waiting.future.set_result(result)
+            _tell(waiting, result)
         self._loop.call_soon(self._observe, spent)  # once those who wait have gone on
 
     def _observe(self, spent: _Spent) -> None:
         for commands, seconds in spent:
             self._observer.observe_group(commands, seconds)
+
+
+def _tell(waiting: _Waiting[Any], result: Any) -> None:
+    if waiting.future.done():
+        return
+    if isinstance(result, BaseException):
+        waiting.future.set_exception(result)
+    else:
+        waiting.future.set_result(result)
 
 
 def _kind(waiting: _Waiting[Any]) -> str:
@@ -259,6 +300,8 @@ _ROLLED_BACK = "40"
 """The class of SQLSTATEs of a transaction that stood in another one's way, as in a deadlock."""
 _TOO_MUCH = "54"
 """That of a command which asks for more than the database can do, as a value that is too long for an index."""
+_ALREADY_THERE = "23505"
+"""The SQLSTATE of a row with a key that another one has, which is there for good or was written meanwhile."""
 
 
 def _about_the_store(error: Exception) -> bool:
@@ -270,6 +313,11 @@ def _about_the_store(error: Exception) -> bool:
 def _in_the_way(error: Exception) -> bool:
     """Whether a command met another one's, and may well succeed later."""
     return _state(error).startswith(_ROLLED_BACK)
+
+
+def _met_another(error: Exception) -> bool:
+    """Whether what a command met may be another process's doing, so that the next try ends otherwise."""
+    return _in_the_way(error) or _state(error) == _ALREADY_THERE
 
 
 def _state(error: Exception) -> str:

@@ -208,7 +208,10 @@ WRITER_COMMIT = _process(
     (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
 )
 WRITER_ERRORS = _process(
-    "booking_writer_errors_total", Kind.COUNTER, (), "Transactions of the writer that were rolled back."
+    "booking_writer_errors_total",
+    Kind.COUNTER,
+    (),
+    "Transactions of the writer that were rolled back, or for which there was no connection.",
 )
 HTTP_REQUESTS = _process(
     "booking_http_requests_total",

@@ -165,7 +165,7 @@ class WriterObserver:
         self._seconds.observe(seconds)
 
     def observe_failure(self) -> None:
-        """Take note of a group that could not be committed."""
+        """Take note of a transaction that was rolled back, or for which there was no connection."""
         self._errors.inc()
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from monitor.domain.booking import ID_PATTERN
 from monitor.domain.lifecycle import Action, Status
-from monitor.domain.representation import show_booking
+from monitor.domain.representation import UnreadableBookingError, booking_json, show_booking
 from monitor.domain.vocabulary import Traffic
 from monitor.pipeline.desk import IDEMPOTENCY_KEY_PATTERN
 from monitor.service import Service
 from monitor.store import bookings
 from monitor.store.lifecycle import RemoveSynthetic, Take, UnknownBookingError
+from monitor.telemetry.logs import get_logger
 from monitor.telemetry.tracing import TraceContext
 from monitor.web import schemas
 from monitor.web.auth import Authenticator
@@ -26,11 +28,13 @@ from monitor.web.context import (
     Limit,
     ServiceHere,
     answer,
-    page,
+    next_cursor,
     problems,
 )
 from monitor.web.front import json_response, read_body, require_json
 from monitor.web.problems import invalid_field
+
+log = get_logger(__name__)
 
 router = APIRouter(tags=["bookings"])
 
@@ -75,7 +79,16 @@ async def list_bookings(
         before=cursor,
         limit=limit,
     )
-    return answer(page("bookings", [show_booking(row) for row in rows], limit))
+    shown, unreadable = [], []
+    for row in rows:
+        try:
+            shown.append(orjson.Fragment(booking_json(row)))
+        except UnreadableBookingError as error:
+            log.error("booking.unreadable", booking_id=row["id"], error=str(error))  # noqa: TRY400 - told without what the row holds
+            unreadable.append(row["id"])
+    return answer(
+        {"bookings": shown, "unreadable": unreadable, "next_cursor": next_cursor([row["id"] for row in rows], limit)}
+    )
 
 
 @router.get("/v1/bookings/{booking_id}", response_model=schemas.Booking, responses=problems(404))
@@ -108,10 +121,11 @@ async def list_journeys(
 ) -> Response:
     """Journeys, newest first, without their deliveries."""
     _ = caller
-    found = await service.journeys.recent(
+    shown, unreadable = await service.journeys.recent(
         provider_id=provider_id, traffic=None if traffic is None else traffic.value, before=cursor, limit=limit
     )
-    return answer(page("journeys", found, limit, "booking_id"))
+    ids = sorted([*(journey["booking_id"] for journey in shown), *unreadable], reverse=True)
+    return answer({"journeys": shown, "unreadable": unreadable, "next_cursor": next_cursor(ids, limit)})
 
 
 async def _take(booking_id: str, action: Action, service: ServiceHere, caller: AnyCaller) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -77,9 +77,9 @@ def answer(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, media_type="application/json")
 
 
-def page(name: str, rows: list[dict[str, Any]], limit: int, key: str = "id") -> dict[str, Any]:
-    """A page of a list, with the cursor of the next one."""
-    return {name: rows, "next_cursor": rows[-1][key] if len(rows) == limit else None}
+def next_cursor(ids: Sequence[str], limit: int) -> str | None:
+    """The cursor of the page of a list that follows the one with these ids; None where none does."""
+    return ids[-1] if len(ids) == limit else None
 
 
 ServiceHere = Annotated[Service, Depends(service_of)]

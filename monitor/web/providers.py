@@ -22,7 +22,7 @@ from monitor.web.context import (
     ServiceHere,
     answer,
     authenticator_of,
-    page,
+    next_cursor,
     problems,
 )
 from monitor.web.problems import ProblemError
@@ -53,7 +53,8 @@ async def list_notifications(
     """Notifications of a provider, newest first."""
     caller.require_provider(provider_id)
     rows = await service.readers.run(inbox.page, provider_id, before=cursor, unread=unread, limit=limit)
-    return answer(page("notifications", [show_notification(row) for row in rows], limit))
+    following = next_cursor([row["id"] for row in rows], limit)
+    return answer({"notifications": [show_notification(row) for row in rows], "next_cursor": following})
 
 
 @router.post("/v1/notifications/{notification_id}/read", response_model=schemas.Notification, responses=problems(404))

@@ -92,6 +92,7 @@ class BookingPage(BaseModel):
     """Bookings, newest first."""
 
     bookings: list[Booking]
+    unreadable: list[str] = Field(description="Ids of bookings of this page whose rows are damaged.")
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
 
 
@@ -153,6 +154,7 @@ class JourneyPage(BaseModel):
     """Journeys, newest first."""
 
     journeys: list[Journey]
+    unreadable: list[str] = Field(description="Ids of bookings of this page whose rows are damaged.")
     next_cursor: str | None
 
 

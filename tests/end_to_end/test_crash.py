@@ -33,6 +33,8 @@ UP = 0.2
 PUSHED = (HEARD[0], UNHEARD[0])
 """Providers who have subscribed to pushes, too."""
 SEED = 20_260_122
+ENOUGH = 500
+"""More bookings than these are made, however slow the machine is."""
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def unpushed(connection: Connection, receiver: PushReceiver) -> list[str]:
 
 def check(url: str, told: Told, receiver: PushReceiver) -> None:
     """See that nothing is lost, nothing half made, and nothing counted twice or not at all."""
-    assert len(told.made) > 500
+    assert len(told.made) > ENOUGH
     assert told.broken_off, "no request was ever cut off: the kills came at idle moments"
     assert receiver.problems == []
     with store(url) as connection:
@@ -196,7 +198,10 @@ async def test_fifty_kills_under_load_lose_no_answered_booking_and_count_none_tw
         for kill in moments:
             await kill()
         assert killer.kills == 50
+        while not (told.replays and told.broken_off):  # few kills meet an answer that is just leaving
+            await killer.at_work(told)
         await asyncio.to_thread(service.start)
+        await until(lambda: len(told.made) > ENOUGH, "enough bookings are made")
         await traffic.stop_booking()
         await wait_for_rest(url)
         assert await asyncio.to_thread(service.stop) == 0
@@ -235,6 +240,7 @@ async def test_kills_of_the_service_and_of_postgresql_under_load_lose_no_answere
                     await asyncio.to_thread(database.kill)
                     await grows(lambda: told.statuses[503], 5, "requests are answered 503")
                     await asyncio.to_thread(database.start)
+            await until(lambda: len(told.made) > ENOUGH, "enough bookings are made")
             await traffic.stop_booking()
             await wait_for_rest(url)
             assert await asyncio.to_thread(service.stop) == 0

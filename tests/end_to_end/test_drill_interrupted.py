@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_SECONDS = 25
-ENDS_WITHIN_SECONDS = 5
+ENDS_WITHIN_SECONDS = 10
 """On a busy machine; a free one needs about one."""
 
 

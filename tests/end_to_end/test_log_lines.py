@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TRACES = {"good": "a" * 32, "silent": "b" * 32, "damaged": "c" * 32, "stream": "d" * 32, "refused": "e" * 32}
 PERSON = {"customer_name": "Zephyrine", "customer_phone": "+62 899-7310-4482", "provider_name": "Wirabhumi"}
+GRACE_SECONDS = 9
 CREATED = {"booking.created": "info", "chat_room.created": "info", "notification.created": "info"}
 
 
@@ -39,6 +40,11 @@ def receiver() -> Iterator[PushReceiver]:
 def service(receiver: PushReceiver) -> Iterator[RunningService]:
     settings = {
         **QUICK,
+        # Each is longer than a device, or a receiver, on a busy machine may take to answer.
+        "acknowledge_timeout": 4,
+        "grace_chat_room": GRACE_SECONDS,
+        "grace_notification": GRACE_SECONDS,
+        "grace_realtime": GRACE_SECONDS,
         "repair_attempts": 0,
         "delivery_first_delay": 60,
         "vapid_private_key": generate(),
@@ -72,7 +78,7 @@ async def told(service: RunningService, trace: str, expected: dict[str, str]) ->
         found = lines_of(service, trace)
         return found if len(found) >= len(expected) else []
 
-    lines = await eventually(complete, what=f"{set(expected)} are logged")
+    lines = await eventually(complete, what=f"{set(expected)} are logged", timeout_seconds=30)
     assert {line["event"]: line["level"] for line in lines} == expected
     assert len(lines) == len(expected), "each is told once"
     assert [value for value in PERSON.values() if value in service.output()] == []

@@ -74,7 +74,9 @@ def test_reminders_come_until_somebody_acknowledges_and_again_when_nobody_is_on_
         pagerduty.wait_for(lambda: len(pagerduty.events) >= count, PATIENCE)
         assert [event["dedup_key"] for event in pagerduty.events] == [KEY] * count
         wait_until(
-            lambda: [state for _, state, _ in monitor.pages("pagerduty")] == ["sent"] * count, what="it is noted"
+            lambda: [state for _, state, _ in monitor.pages("pagerduty")] == ["sent"] * count,
+            what="it is noted",
+            timeout_seconds=PATIENCE,
         )
 
     monitor.lose_chat_rooms(3)

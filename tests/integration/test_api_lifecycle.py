@@ -107,13 +107,16 @@ def test_an_unanswered_booking_expires_at_its_deadline_and_tells_its_chat() -> N
         assert chat(client, made["chat_room"]["id"]) == ["booking_received", "booking_expired"]
         for action in ACTIONS:
             assert "allowed now: nothing" in problem(take(client, booking_id, action), 409)["detail"]
+        wait_until(lambda: service.log_events("booking.expired"), what="the log tells")
         assert [event["booking_id"] for event in service.log_events("booking.expired")] == [booking_id]
 
 
 def test_an_answer_in_time_keeps_a_booking_from_expiring() -> None:
-    with running_service(response_deadline=1) as service, service.client() as client:
+    with running_service(response_deadline=5) as service, service.client() as client:
         answered, open_ = make(client)["booking"]["id"], make(client)["booking"]["id"]
         assert take(client, answered, "accept").status_code == 200
-        wait_until(lambda: service.log_events("booking.expired"), what="the unanswered booking expires")
+        wait_until(
+            lambda: service.log_events("booking.expired"), what="the unanswered booking expires", timeout_seconds=30
+        )
         assert client.get(f"/v1/bookings/{answered}").json()["status"] == "confirmed"
         assert client.get(f"/v1/bookings/{open_}").json()["status"] == "expired"

@@ -141,7 +141,7 @@ def prometheus() -> Iterator[PrometheusServer]:
         prometheus_server(targets={"booking-monitor": one, "booking-monitor-too": other}) as server,
     ):
         often = f"count(count_over_time(booking_sli_objective_ratio[1m]) >= {SAMPLES_FOR_A_RATE}) == 6"
-        wait_until(lambda: server.query(often), what="both replicas were scraped often enough")
+        wait_until(lambda: server.query(often), what="both replicas were scraped often enough", timeout_seconds=60)
         yield server
 
 

@@ -17,7 +17,7 @@ from threading import Thread
 from zipfile import ZipFile
 
 import pytest
-from support.process import free_port
+from support.process import reserved_port
 from support.service import booking_monitor, running_service
 from support.tools import find_tool
 
@@ -174,7 +174,8 @@ def test_the_image_is_healthy_when_the_service_says_so(
 
 
 def test_the_image_is_not_healthy_when_nothing_answers() -> None:
-    assert not health_check(free_port())
+    with reserved_port() as port:
+        assert not health_check(port)
 
 
 def health_check(port: int) -> bool:

@@ -214,7 +214,7 @@ async def test_a_redirect_is_not_followed(receiver: PushReceiver, status: int) -
 async def test_a_push_service_that_never_answers_is_given_up(receiver: PushReceiver) -> None:
     receiver.answer_with(Answer(fault=Fault.HANG))
     subscription = subscribe(receiver)
-    async with sender_to(receiver, timeout_seconds=0.3) as sender:
+    async with sender_to(receiver, timeout_seconds=3) as sender:  # which is enough for one that answers
         assert await sender.send(subscription, PAYLOAD, 240) == PushResult(AttemptResult.ERROR, "TimeoutError")
         assert (await sender.send(subscription, PAYLOAD, 240)).result is AttemptResult.OK
 

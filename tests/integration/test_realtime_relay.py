@@ -16,7 +16,7 @@ from monitor.domain.times import HOUR, SECOND
 from monitor.domain.vocabulary import Transport
 from monitor.pipeline.realtime.bus import NoBus
 from monitor.pipeline.realtime.hub import Event, Hub, Subscriber
-from monitor.pipeline.realtime.relay import PARK_AFTER, RealtimeRelay
+from monitor.pipeline.realtime.relay import PARK_AFTER, UNREADABLE, RealtimeRelay
 from monitor.store.deliveries import RecordAttempt
 from monitor.store.writer import StoreUnavailableError
 from monitor.telemetry.tracing import Tracing, configure
@@ -306,3 +306,45 @@ async def test_a_mismatch_counts_once_for_each_sending_whichever_devices_say_so(
     await bench.relay.sweep()
     assert await taken(devices[1]) == [made.event_id]
     assert bench.relay.mismatch(devices[1], made.event_id, "therapistId"), "it was sent again"
+
+
+DAMAGES = ("extra = '{bad'", "response_deadline = 999999999999999999")
+DAMAGES_WITHOUT_TYPES = ("scheduled_for = 'soon'", "provider_name = x'ff00'", "traceparent = x'ff00'")
+"""What only SQLite lets anybody write."""
+
+
+async def test_a_booking_that_cannot_be_read_costs_attempts_of_its_own_delivery_and_of_no_other(
+    store: Store, bench: Bench
+) -> None:
+    phone = await bench.connect()
+    damages = DAMAGES + (DAMAGES_WITHOUT_TYPES if store.writing.dialect.name == "sqlite" else ())
+    damaged, sound = await store.make_many(len(damages)), await store.make()
+    for one, damage in zip(damaged, damages, strict=True):
+        await store.alter(f"UPDATE bookings SET {damage} WHERE id = :id", id=one.command.booking_id)  # noqa: S608 - ours
+    for attempt in range(1, ATTEMPTS + 1):
+        store.clock.advance(HOUR)
+        with capture_logs() as lines:
+            await bench.relay.sweep()
+        assert await taken(phone) == ([sound.event_id] if attempt == 1 else [])
+        bench.relay.acknowledge(phone, sound.event_id)
+        unreadable = {line["booking_id"] for line in lines if line["event"] == "realtime.unreadable"}
+        assert unreadable == {one.command.booking_id for one in damaged}
+        expected = ("retrying" if attempt < ATTEMPTS else "dead", attempt)
+        assert [await bench.state(one) for one in damaged] == [expected] * len(damaged)
+    attempts = await store.rows("SELECT DISTINCT result FROM delivery_attempts WHERE result <> 'ok'")
+    assert [row["result"] for row in attempts] == ["error"]
+    errors = await store.rows("SELECT DISTINCT last_error FROM deliveries WHERE state = 'dead'")
+    assert [row["last_error"] for row in errors] == [UNREADABLE]
+
+
+async def test_a_subscriber_is_caught_up_with_all_but_the_booking_that_cannot_be_read(
+    store: Store, bench: Bench
+) -> None:
+    before, damaged, after = [await store.make() for _ in range(3)]
+    await store.alter("UPDATE bookings SET extra = '{bad' WHERE id = :id", id=damaged.command.booking_id)
+    store.clock.advance(TIMEOUT)
+    await bench.connect()
+    assert bench.missed == [before.event_id, after.event_id]
+    assert await bench.state(damaged) == ("retrying", 1)
+    assert await bench.relay.acknowledge_later("t-1", [damaged.event_id]) == 1, "it may have come before"
+    assert await bench.state(damaged) == ("delivered", 2)

@@ -225,7 +225,9 @@ EVENTS = st.lists(st.sampled_from(("acknowledged", *HANDED_BACK)), min_size=1, m
 
 
 @given(events=EVENTS, data=st.data())
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 async def test_whatever_the_order_in_which_word_arrives_the_latest_event_decides(
     sqlite_url: str, events: list[str], data: st.DataObject
 ) -> None:

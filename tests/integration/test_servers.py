@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from support.alertmanager import alertmanager_server
 from support.nats import NatsServer, nats_server
 from support.postgres import PostgresServer, postgres_server
-from support.process import free_port
+from support.process import reserved_port
 from support.prometheus import prometheus_server
 from support.tools import find_tool
 from support.waiting import wait_until
@@ -184,6 +184,10 @@ def test_a_missing_server_is_an_error() -> None:
         find_tool("no-such-server")
 
 
-def test_nothing_listens_on_a_free_port() -> None:
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", free_port()))
+def test_nothing_listens_on_a_reserved_port_until_a_server_of_ours_does() -> None:
+    with reserved_port() as port:
+        for _ in range(2):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
+            with socket.create_server(("127.0.0.1", port)):
+                socket.create_connection(("127.0.0.1", port)).close()

@@ -282,7 +282,9 @@ def connection(database_url: str) -> Iterator[Connection]:
 
 
 @given(drawn=REPORTS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_reports_do_the_same_whether_they_come_together_or_one_by_one(
     connection: Connection, drawn: list[tuple[str, AttemptResult, int | None]]
 ) -> None:

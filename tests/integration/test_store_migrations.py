@@ -6,16 +6,17 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 from support.store import migrated
 
 from monitor.store import migrations
 from monitor.store.engine import parse_url, writing_engine
-from monitor.store.revision import NEWEST, create, current
+from monitor.store.revision import NEWEST, REVISIONS, UnknownRevisionError, create, current
 from monitor.store.tables import metadata
 
 if TYPE_CHECKING:
@@ -28,8 +29,20 @@ def differences(connection: Connection) -> list[object]:
     return list(compare_metadata(context, metadata))
 
 
-def test_the_newest_revision_is_the_head_of_the_migrations() -> None:
-    assert ScriptDirectory.from_config(migrations._config()).get_current_head() == NEWEST
+def test_the_revisions_that_are_known_are_the_history_of_the_migrations() -> None:
+    history = ScriptDirectory.from_config(migrations._config()).walk_revisions()
+    assert [one.revision for one in history] == list(reversed(REVISIONS))
+
+
+def test_a_store_of_a_newer_release_is_left_as_it_is_and_told_by_its_revision(database_url: str) -> None:
+    with migrated(database_url) as engine:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        with pytest.raises(UnknownRevisionError, match="at revision 9999, which this release does not know"):
+            migrations.upgrade(engine)
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"
+            assert set(inspect(connection).get_table_names()) > set(metadata.tables)
 
 
 def test_an_upgrade_of_an_empty_database_makes_the_declared_tables(database_url: str) -> None:

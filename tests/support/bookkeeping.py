@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from monitor.domain.vocabulary import SLIS, Outcome, Stage
 from support.traffic import HEARD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from sqlalchemy import Connection
@@ -41,6 +42,21 @@ def store(url: str) -> Iterator[Connection]:
         yield connection
 
 
+def _at_one_instant(look: Callable[[Connection], list[str]]) -> Callable[[Connection], list[str]]:
+    """Let all queries of a look see the store as it is now, whoever writes meanwhile."""
+
+    @functools.wraps(look)
+    def looking(connection: Connection) -> list[str]:
+        level = "" if connection.dialect.name == "sqlite" else " ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        connection.exec_driver_sql(f"BEGIN{level}")
+        try:
+            return look(connection)
+        finally:
+            connection.exec_driver_sql("COMMIT")
+
+    return looking
+
+
 def rows(connection: Connection, query: str) -> list[Any]:
     """The rows of a query, as tuples; single values where there is one column."""
     found = [tuple(row) for row in connection.exec_driver_sql(query)]
@@ -54,6 +70,7 @@ def damages(connection: Connection) -> list[str]:
     ]
 
 
+@_at_one_instant
 def half_made(connection: Connection) -> list[str]:
     """Bookings that lack something of what is made together with them."""
     found = []
@@ -67,6 +84,7 @@ def half_made(connection: Connection) -> list[str]:
     return found + [f"{booking_id} has the stages {sorted(has)}" for booking_id, has in known.items() if has != names]
 
 
+@_at_one_instant
 def miscounts(connection: Connection) -> list[str]:
     """Counts of the ledger that differ from a recount of what it holds."""
     totals: Counter[tuple[Any, ...]] = Counter()

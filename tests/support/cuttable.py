@@ -61,6 +61,9 @@ class Way:
             server = socket.socket(socket.AF_UNIX)
             server.connect(self._server)
             self._open |= {client, server}
+            if self._is_cut:  # since it was looked at: whoever cut may not have seen this connection
+                _shut(client)
+                _shut(server)
             for source, target in ((client, server), (server, client)):
                 threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
 

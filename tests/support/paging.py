@@ -14,6 +14,7 @@ from support.bookings import make
 from support.objectives import OBJECTIVES_TEXT
 from support.pagerduty_receiver import ROUTING_KEY, PagerDutyReceiver
 from support.service import QUICK, RunningService
+from support.vanishing import vanishing
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -41,11 +42,8 @@ class Site(RunningService):
 
     def lose_chat_rooms(self, count: int = ENOUGH_BAD) -> list[str]:
         """Make bookings whose chat rooms vanish at once."""
-        booked = []
-        for _ in range(count):
-            booked += self.book(1)
-            self.outside("DELETE FROM chat_rooms WHERE booking_id = ?", booked[-1])
-        return booked
+        with vanishing(self.database_path, "chat_rooms"):
+            return self.book(count)
 
     def recover(self) -> None:
         """Have bookings made that are in order."""

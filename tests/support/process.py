@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypedDict
 
 import httpx
@@ -14,6 +15,7 @@ import psutil
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import Self
 
@@ -234,14 +236,23 @@ def _lives(process: psutil.Process) -> bool:
 
 def listening_port(pid: int) -> int | None:
     """Return the TCP port of 127.0.0.1 on which a process listens, or None as long as it does not."""
-    for connection in psutil.Process(pid).net_connections("tcp4"):
+    try:
+        connections = psutil.Process(pid).net_connections("tcp4")
+    except psutil.NoSuchProcess:  # it has just ended
+        return None
+    for connection in connections:
         if connection.status == psutil.CONN_LISTEN and connection.laddr.ip == "127.0.0.1":
             return int(connection.laddr.port)
     return None
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is free now, for a server that must be told its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A TCP port of 127.0.0.1 on which nobody listens, unless the test has a server do so.
+
+    Nobody else is given it meanwhile: it is bound all the time, and lets another socket that sets SO_REUSEADDR listen.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])

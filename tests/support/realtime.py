@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 EVENT_SECONDS = 10.0
 """For an event to arrive, unless a test asks for it sooner."""
+PATIENCE_SECONDS = 30.0
+"""For a journey to go on, which takes a few seconds on an idle machine."""
 
 
 def realtime_url(base_url: str, provider_id: str, **query: str | None) -> str:
@@ -113,7 +115,7 @@ async def journey_when(
     condition: Callable[[dict[str, Any]], Any],
     *,
     what: str,
-    timeout_seconds: float = 15,
+    timeout_seconds: float = PATIENCE_SECONDS,
 ) -> dict[str, Any]:
     """Wait until a booking's journey satisfies `condition`, and return it."""
 

@@ -96,7 +96,8 @@ class RunningService(HttpServer):
 
     def log_events(self, event: str | None = None) -> list[dict[str, Any]]:
         """The log, or those of its lines that tell of `event`."""
-        lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{") and line.endswith("}")]
+        whole = self.output().split("\n")[:-1]  # the last one may still be being written
+        lines = [json.loads(line) for line in whole if line.startswith("{") and line.endswith("}")]
         return [line for line in lines if event in (None, line.get("event"))]
 
 

@@ -76,7 +76,7 @@ class Groups:
         self.sizes.append(commands)
 
     def observe_failure(self) -> None:
-        """Take note of a group that could not be committed."""
+        """Take note of a transaction that was rolled back, or for which there was no connection."""
         self.failures += 1
 
 
@@ -207,7 +207,12 @@ def migrated(database_url: str) -> Iterator[Engine]:
 
 @asynccontextmanager
 async def open_store(
-    database_url: str, *, queue_limit: int = 10_000, group_limit: int = 64, connections: int = 2
+    database_url: str,
+    *,
+    queue_limit: int = 10_000,
+    group_limit: int = 64,
+    connections: int = 2,
+    patience: float = 30,
 ) -> AsyncIterator[Store]:
     """Bring an empty or older database to the newest revision, and open it."""
     url = parse_url(database_url)
@@ -215,7 +220,7 @@ async def open_store(
     await asyncio.to_thread(migrations.upgrade, writing)
     groups = Groups()
     writer = Writer(writing, groups, queue_limit=queue_limit, group_limit=group_limit)
-    readers = Readers(reading, connections)
+    readers = Readers(reading, connections, patience)
     writer.start()
     try:
         yield Store(

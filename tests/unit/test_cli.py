@@ -115,6 +115,24 @@ def test_settings_that_cannot_be_used_are_a_misuse(monkeypatch: pytest.MonkeyPat
     assert "BOOKING_MONITOR_PORT: Input should be a valid integer" in result.stderr
 
 
+@pytest.mark.parametrize("words", [["config"], ["serve"], ["db", "upgrade"], ["demo"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"BOOKING_MONITOR_PORT=9000\n#\xff\n", "is not UTF-8"), (b"\nBOOKING_MONITOR_PORT 9000\n", "is not NAME=value")],
+)
+def test_a_line_of_the_file_env_that_cannot_be_read_is_said_once(
+    words: list[str], content: bytes, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path(".env").write_bytes(content)
+    result = RUNNER.invoke(app, words)
+    assert result.exit_code == MISUSED
+    assert (result.stdout, result.stderr.splitlines()) == (
+        "",
+        ["error: the settings cannot be used:", f".env, line 2: {problem}"],
+    )
+    assert caplog.records == []
+
+
 def test_a_push_key_is_made_of_two_halves_that_belong_together() -> None:
     first, second = (json.loads(RUNNER.invoke(app, ["push-key"]).output) for _ in range(2))
     assert first["private_key"] != second["private_key"]

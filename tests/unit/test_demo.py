@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.cli.common import FAILED, MISUSED
+from monitor.cli.common import MISUSED
 from monitor.demo.faults import Fault, befalls, parse_faults
 from monitor.demo.load import BUSIEST_HOUR, QUIETEST, Tally, rate_at
 from monitor.demo.progress import describe
@@ -57,7 +57,7 @@ def test_numbers_out_of_range_are_refused(arguments: tuple[str, str]) -> None:
 def test_what_is_no_address_is_named(url: str) -> None:
     result = RUNNER.invoke(app, ["demo", "--url", url])
 
-    assert result.exit_code == FAILED
+    assert result.exit_code == MISUSED
     assert "--url is a URL with a host" in result.output
     assert url in result.output
 

@@ -98,6 +98,15 @@ def test_a_file_that_cannot_be_read_is_said(monkeypatch: pytest.MonkeyPatch) -> 
         assert message.startswith(f"BOOKING_MONITOR_API_TOKENS_FILE: cannot read {path}: ")
 
 
+def test_every_line_of_the_file_env_that_cannot_be_read_is_named_and_not_shown() -> None:
+    Path(".env").write_text(
+        'A=1\n\n\nAPI TOKENS=hunter2\n# a comment\nexport B="two\nlines"\n\nC="hunter2\nD\n', encoding="utf-8"
+    )
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert str(caught.value).splitlines() == [f".env, line {line}: is not NAME=value" for line in (4, 9)]
+
+
 def test_a_name_that_is_no_setting_is_refused_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("BOOKING_MONITOR_PROT=1\n", encoding="utf-8")
     set_all(monkeypatch, hosts="x", port_file="x")
@@ -122,6 +131,7 @@ BAD = [
     ("port", "http", "a valid integer"),
     ("port", "65536", "less than or equal to 65535"),
     ("port", "-1", "greater than or equal to 0"),
+    ("host", "", "at least 1 character"),
     ("platform", "parse", "'embedded'"),
     ("environment", "two words", "match pattern"),
     ("grace_realtime", "0", "greater than 0"),
@@ -133,6 +143,8 @@ BAD = [
     ("default_currency", "XXX", "ISO 4217"),
     ("legacy_timezone", "Mars/Olympus", "IANA database, as Asia/Jakarta"),
     ("legacy_timezone", "../../etc/passwd", "IANA database, as Asia/Jakarta"),
+    ("legacy_timezone", "Asia", "IANA database, as Asia/Jakarta"),
+    ("legacy_timezone", "x" * 300, "IANA database, as Asia/Jakarta"),
     ("vapid_subject", "me", "match pattern"),
     ("public_url", "http://", "is a URL with a host"),
     ("grafana_url", "https://grafana:99999", "is a URL with a host"),
@@ -144,6 +156,9 @@ BAD_SECRETS = [
     ("database_url", "mysql://u:hunter2@h/d", "starts with sqlite:/// or postgresql://"),
     ("database_url", "sqlite:///:memory:", "names a file after sqlite:///"),
     ("database_url", "sqlite:///", "names a file after sqlite:///"),
+    ("database_url", "sqlite:///hunter2.db?mode=ro", "names a file after sqlite:///, and nothing else"),
+    ("database_url", "sqlite:///hunter2\udcff.db", "is made of printable characters"),
+    ("database_url", "postgresql://u:hunter2@h:/d", "Port"),
     ("database_url", "postgresql://u:hunter2@h:port/d", "Port"),
     ("webhook_url", "hunter2", "is a URL with a host"),
     ("heartbeat_url", "ftp://hunter2", "is a URL with a host"),

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-import orjson
-
 from monitor.domain.ids import first_id, time_of
-from monitor.domain.representation import show_booking
+from monitor.domain.representation import booking_json
 from monitor.domain.retry import RetryPolicy
 from monitor.domain.times import Now
 from monitor.domain.traces import trace_id
@@ -55,6 +53,8 @@ A commit for each, a moment after that of its booking, would stand in the way of
 """
 ANSWERS_REMEMBERED = 100_000
 """Recently acknowledged, or mismatched, events: the same answer again need not reach the store."""
+UNREADABLE = "the booking cannot be read"
+"""The error of a delivery of which no event can be made."""
 CATCH_UP_OVERLAP = 2_000
 """Milliseconds before the last seen event from which a returning subscriber is caught up.
 
@@ -161,7 +161,9 @@ class RealtimeRelay:
             missed_events, provider_id, after=after, seen=seen, last_seen=last_id, limit=CATCH_UP_PAGE
         ):
             for one in missed:
-                event = event_of(one)
+                event = await self._read(one, attempts.get(one.id))
+                if event is None:
+                    continue
                 if not await subscriber.replay(event):
                     return
                 if one.id in attempts:
@@ -188,8 +190,7 @@ class RealtimeRelay:
         _remember(self._mismatched, (event_id, event.sequence))
         waiting = self._waiting.pop(event_id, None)
         now = self._now()
-        delay = self._policy.delay(1 if waiting is None else waiting.attempts, random.random())  # noqa: S311 - jitter, not a secret
-        next_attempt_at = None if delay is None else now + delay
+        next_attempt_at = self._next(1 if waiting is None else waiting.attempts, now)
         record = RecordAttempt(event_id, now, AttemptResult.REJECTED, next_attempt_at, f"{COMPARED}{field}")
         self._writer.submit(record).add_done_callback(lambda future: self._mismatch_recorded(event, future))
         log.error("realtime.mismatched", compared_field=field, **_about(event))
@@ -205,7 +206,7 @@ class RealtimeRelay:
         for claimed, fresh in zip(events, news, strict=True):
             waiting = self._waiting.pop(claimed.id, None)
             if fresh:
-                self._matched(event_of(claimed), waiting, now)
+                self._matched(_event(claimed, b""), waiting, now)
         return sum(news)
 
     def _confirm(self, event: Event) -> None:
@@ -238,8 +239,8 @@ class RealtimeRelay:
             for claimed in await self._claim(some):
                 if claimed.id in self._waiting:
                     continue  # its answer may still come; giving up on that plans the next attempt
-                event = event_of(claimed)
-                if self.hub.publish_again(event):
+                event = await self._read(claimed, _attempt(claimed))
+                if event is not None and self.hub.publish_again(event):
                     self._await_acknowledgement(event, _attempt(claimed))
 
     async def park(self) -> None:
@@ -260,6 +261,28 @@ class RealtimeRelay:
         lease = 2 * self._acknowledge_timeout
         return await self._writer.submit(ClaimDue(Stage.REALTIME, self._now(), lease, CLAIM_LIMIT, providers))
 
+    async def _read(self, claimed: Claimed, attempt: int | None) -> Event | None:
+        """The event that a delivery brings, to be sent as this attempt if it is one; None where it cannot be read.
+
+        Then the attempt has failed, which is seen in the ledger, and holds up no other delivery.
+        """
+        try:
+            event = _event(claimed, booking_json(claimed.booking))
+            _ = event.frame
+        except Exception as error:  # noqa: BLE001 - whatever its rows hold, it is the fault of this delivery alone
+            log.error("realtime.unreadable", error=str(error), **_about(_event(claimed, b"")))  # noqa: TRY400 - a traceback could show what they hold
+            if attempt is not None:
+                now = self._now()
+                record = RecordAttempt(claimed.id, now, AttemptResult.ERROR, self._next(attempt, now), UNREADABLE)
+                await self._writer.submit(record)
+            return None
+        return event
+
+    def _next(self, attempts: int, now: int) -> int | None:
+        """When to try again after so many failed attempts; None when they are used up."""
+        delay = self._policy.delay(attempts, random.random())  # noqa: S311 - jitter, not a secret
+        return None if delay is None else now + delay
+
     def _await_acknowledgement(self, event: Event, attempts: int) -> None:
         self._waiting[event.id] = _Waiting(self._now() + self._acknowledge_timeout, event, attempts)
         self._waiting.move_to_end(event.id)
@@ -277,12 +300,9 @@ class RealtimeRelay:
             if waiting.deadline > now:
                 break
             del self._waiting[event_id]
-            delay = self._policy.delay(waiting.attempts, random.random())  # noqa: S311 - jitter, not a secret
-            next_attempt_at = None if delay is None else now + delay
             late.append(waiting)
-            records.append(
-                self._writer.submit(RecordAttempt(event_id, now, AttemptResult.UNACKNOWLEDGED, next_attempt_at))
-            )
+            record = RecordAttempt(event_id, now, AttemptResult.UNACKNOWLEDGED, self._next(waiting.attempts, now))
+            records.append(self._writer.submit(record))
         for waiting, news in zip(late, await asyncio.gather(*records), strict=True):
             if news:  # else it was acknowledged to another replica meanwhile
                 log.error("realtime.unmatched", attempts=waiting.attempts, **_about(waiting.event))
@@ -355,8 +375,7 @@ def _attempt(claimed: Claimed) -> int:
     return claimed.attempts - claimed.attempts_before + 1
 
 
-def event_of(claimed: Claimed) -> Event:
-    """The event that a delivery brings."""
+def _event(claimed: Claimed, shown: bytes) -> Event:
+    """The event that a delivery brings; `shown` is its booking as JSON."""
     booking = claimed.booking
-    shown = orjson.dumps(show_booking(booking))
     return Event(claimed.id, booking["id"], claimed.target, claimed.attempts + 1, shown, booking["traceparent"])

@@ -28,7 +28,7 @@ def _config(connection: Connection | None = None) -> Config:
 def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Bring the store to the newest revision. Returns the revisions before and after.
 
-    Of several processes that do so at once, one upgrades and the others wait for it.
+    Of several processes that do so at once, one upgrades and the others wait for it. Raises UnknownRevisionError.
     """
     with _one_at_a_time, engine.begin() as connection:
         if connection.dialect.name == "postgresql":  # SQLite's transaction is exclusive by itself

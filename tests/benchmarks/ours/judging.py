@@ -46,7 +46,9 @@ async def run(job: dict[str, Any]) -> dict[str, float]:
     make_due(path, job["stages"])
     settings = Settings.model_construct()
     url = parse_url(sqlite_url(path))
-    reading = Readers(reading_engine(url, settings.reader_connections), settings.reader_connections)
+    reading = Readers(
+        reading_engine(url, settings.reader_connections), settings.reader_connections, settings.store_timeout
+    )
     writer = Writer(
         writing_engine(url),
         Unobserved(),

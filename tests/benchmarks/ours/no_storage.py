@@ -46,7 +46,7 @@ class NoStorage(Service):
         """Build the parts that a request meets."""
         self.clock = Clock()
         self.writer = AnswersAtOnce()
-        self.readers = Readers(reading_engine(parse_url("sqlite://"), 1), 1)
+        self.readers = Readers(reading_engine(parse_url("sqlite://"), 1), 1, self.settings.store_timeout)
         self._build(port)
 
     async def stop(self) -> None:
