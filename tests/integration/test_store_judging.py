@@ -84,6 +84,17 @@ async def test_what_is_due_comes_the_longest_due_first_and_no_more_than_asked_fo
     assert {one.stage for one in due} == {Stage.CHAT_ROOM, Stage.MESSAGE}
 
 
+@pytest.mark.parametrize("column", ["stage", "traffic"])
+async def test_a_word_that_is_none_of_ours_keeps_no_other_stage_from_being_judged(store: Store, column: str) -> None:
+    damaged, sound = await store.make(), await store.make()
+    await store.alter(
+        f"UPDATE stages SET {column} = 'nonsense' WHERE stage = 'chat_room' AND booking_id = :id",  # noqa: S608 - ours
+        id=damaged.command.booking_id,
+    )
+    store.clock.advance(MINUTE)
+    assert [one.booking_id for one in await store.due(Stage.CHAT_ROOM)] == [sound.command.booking_id]
+
+
 async def test_a_stage_whose_booking_was_deleted_is_still_due(store: Store) -> None:
     await store.make()
     await store.alter("DELETE FROM bookings")
