@@ -37,7 +37,7 @@ _STYLES = {
     Outcome.EXEMPT: "dim",
 }
 
-_LEAST_WIDTHS = {"time": 8, "booking": 12, "provider": 6}
+_LEAST_WIDTHS = {"time": 8, "booking": 12}
 """Characters. All columns together fit into a terminal of 80; what is wider is cut where there is no more room."""
 
 
@@ -83,17 +83,19 @@ def journey_table(journeys: list[Passing]) -> Table:
     table = Table(title_justify="left", box=None, header_style="bold underline", padding=(0, 1, 0, 0))
     for heading in ("time", "booking", "provider", "status", *_HEADINGS.values()):
         least = _LEAST_WIDTHS.get(heading, max(len(heading), 6))
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", min_width=least)
+        # Where there is no room rich narrows what may wrap, the widest first; these cells are cut instead.
+        table.add_column(heading, no_wrap=heading in ("time", "booking"), min_width=least)
     table.title = TITLE if journeys else "No journeys yet"
     for journey in journeys[:ROWS]:
         stages = {stage.stage: stage for stage in journey.stages}
-        table.add_row(
-            f"{journey.created_at:%H:%M:%S}",
-            journey.booking_id[-12:],
+        cells = [
             Text(journey.provider_id),
             Text("canary", "cyan") if journey.traffic is Traffic.CANARY else Text(journey.status.value),
             *(_stage(journey.created_at, stages.get(stage)) for stage in _HEADINGS),
-        )
+        ]
+        for cell in cells:
+            cell.no_wrap, cell.overflow = True, "ellipsis"
+        table.add_row(f"{journey.created_at:%H:%M:%S}", journey.booking_id[-12:], *cells)
     return table
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pytest
 import typer.main
+from rich.console import Console
 from typer.testing import CliRunner
 
 from monitor import __version__
@@ -175,3 +176,30 @@ def test_journeys_are_a_row_each_with_the_time_of_every_stage() -> None:
         [""],
         ["failed"],
     ]
+
+
+@pytest.mark.parametrize("provider_id", ["t-17", "canary-8a5bc0c8eee9983f", "p" * 128])
+@pytest.mark.parametrize(("evidence_at", "outcome"), [(None, "exempt"), ("2026-12-01T14:00:12.500Z", "late")])
+def test_every_stage_of_a_journey_is_seen_in_a_terminal_of_eighty_columns(
+    provider_id: str, evidence_at: str | None, outcome: str
+) -> None:
+    names = ("chat_room", "message", "notification", "push", "realtime")
+    journey = Passing.model_validate(
+        {
+            "created_at": "2026-12-01T14:00:00.000Z",
+            "booking_id": "019ab0c1-0000-7000-8000-0123456789ab",
+            "provider_id": provider_id,
+            "traffic": "real",
+            "status": "confirmed",
+            "stages": [{"stage": name, "evidence_at": evidence_at, "outcome": outcome} for name in names],
+        }
+    )
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(journey_table([journey]))
+    _, headings, row = capture.get().rstrip().splitlines()
+    assert all(
+        heading in headings for heading in ("provider", "status", "room", "message", "notified", "push", "realti")
+    )
+    assert row.startswith("14:00:00 0123456789ab ")
+    assert row.count(outcome[:4]) == len(names)
