@@ -100,7 +100,8 @@ async def test_a_browser_gets_the_push_of_a_booking_and_its_acceptance_is_the_ev
     assert (payload["type"], payload["booking_id"]) == ("booking.created", booking_id)
     assert payload["id"] == journey["delivery"]["push"]["id"]
     assert b"Secret" not in message.payload
-    assert b"0000" not in message.payload
+    assert b"811 0000" not in message.payload
+    assert b"628110000111" not in message.payload
     assert results(journey) == ["ok"]
     journey = await judged(running.api, booking_id, "notification", "push")
     assert outcome_of(journey, "notification") == outcome_of(journey, "push") == ("good", "on_time")

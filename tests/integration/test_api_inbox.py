@@ -65,10 +65,11 @@ def test_every_booking_is_a_notification_of_its_provider_newest_first(client: ht
 
 
 def test_a_notification_names_no_person(client: httpx.Client) -> None:
-    make(client, provider_id="t-discreet", customer_name="Recognisable Person", customer_phone="+62 811 111")
+    make(client, provider_id="t-discreet", customer_name="Recognisable Person", customer_phone="+62 811 111 222")
     shown = client.get("/v1/providers/t-discreet/notifications").text
     assert "Recognisable" not in shown
-    assert "811" not in shown
+    assert "811 111" not in shown
+    assert "62811111222" not in shown
 
 
 def test_reading_counts_once_and_takes_a_notification_from_the_unread(client: httpx.Client) -> None:

@@ -37,10 +37,11 @@ SUBSCRIBER = "fFzQ9wmR3p-device-of-ketut"
 KEY = "order-of-zephyrine-1"
 TOKEN = "a-guessed-token-of-somebody"
 JSON = {"Content-Type": "application/json"}
-SEEN_NOWHERE = [
+SEEN_NOWHERE = [  # each too long to come about in a number or an id by chance
     "Zephyrine",
     "Quillfeather",
-    "7310",
+    "899-7310",
+    "89973104482",
     "Rahasia",
     "sandalwood",
     "Wirabhumi",
